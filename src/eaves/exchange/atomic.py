@@ -1,0 +1,117 @@
+"""Files appear whole or not at all: written aside, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from eaves.errors import OutputError
+
+# What a program may have left beside an earlier file of the same name, and would wrongly apply to the new one.
+_COMPANIONS = {
+    ".gpkg": (".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
+    ".shp": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".eaves.json"),
+    ".tif": (".tif.aux.xml", ".tif.ovr", ".tif.msk"),
+}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Write a file aside and move it to its place when it is complete.
+
+    What lies beside the temporary file under its name (the parts of a Shapefile, an ``.aux.xml``) moves with it, the
+    file itself last. Any exception, an interrupt from the keyboard too, removes all of them and leaves an earlier
+    file as it was. The folders of ``path`` are created.
+
+    Args:
+        path: Where the file shall appear.
+
+    Yields:
+        A path in the same folder with the same suffix; the block has to create that file.
+
+    Raises:
+        OutputError: The place cannot be written, the disk is full, or the block made no file.
+
+    Example:
+        >>> with whole_file("report.json") as partial:  # doctest: +SKIP
+        ...     partial.write_text("{}")
+    """
+    path = Path(path)
+    check_writable(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from None
+    stem = path.stem.encode()[:150].decode(errors="ignore")  # leaves room in the 255 bytes that a name may have
+    partial = path.with_name(f".{stem}.partial-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield partial
+        _move(partial, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _refused(path, error) from error
+        raise
+    finally:
+        for left in _named_after(partial):  # nothing is left where all has moved
+            with suppress(OSError):
+                left.unlink()
+
+
+def check_writable(path: str | Path) -> None:
+    """Fail before long work rather than after it. Creates nothing.
+
+    Raises:
+        OutputError: ``path`` is a folder, its name is too long, or its nearest existing folder refuses new files.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise OutputError(f"a file name for {path}", "a folder", f"add a name, for example {path / 'result'}")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:  # the name is too long to be looked up
+        raise _refused(path, error) from None
+    if len(path.name.encode()) > 255:
+        raise OutputError(f"a file name of at most 255 bytes in {folder}", f"{len(path.name.encode())}", "shorten it")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        kind = "which refuses new files" if folder.is_dir() else "which is not a folder"
+        raise OutputError(f"a place where {path} can be written", f"{folder}, {kind}", "choose another output")
+
+
+def _move(partial: Path, path: Path) -> None:
+    if not partial.is_file():
+        raise OutputError(f"a finished file for {path}", "none", "report this with the command that was run")
+    parts = sorted(_named_after(partial), key=lambda part: part == partial)  # the file itself last
+    for part in parts:
+        _flush(part, os.O_RDWR)
+    try:
+        for suffix in _COMPANIONS.get(path.suffix.lower(), ()):
+            path.with_name(path.stem + suffix).unlink(missing_ok=True)
+        for part in parts:
+            part.replace(path.with_name(path.stem + part.name.removeprefix(partial.stem)))
+    except OSError as error:
+        raise _refused(path, error) from error
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _flush(path.parent, os.O_RDONLY)
+
+
+def _named_after(partial: Path) -> list[Path]:
+    return [Path(found) for found in glob.glob(f"{glob.escape(str(partial.with_suffix('')))}.*")]  # noqa: PTH207 escapes
+
+
+def _flush(path: Path, mode: int) -> None:
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    remedy = "free some room or choose another disk" if error.errno in _NO_ROOM else "choose another output"
+    return OutputError(f"a place where {path} can be written", f"{error.strerror or error}", remedy)

@@ -1,0 +1,105 @@
+"""Traced polygons → rows of a vector layer: world coordinates, true areas, scores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from odc.geo.geobox import GeoBox
+
+from eaves.footprints.simplify import simplify
+from eaves.footprints.trace import Traced
+from eaves.scene.grid import areas_m2
+
+
+class FootprintTable(NamedTuple):
+    """Footprints, and how many were too small to be among them."""
+
+    table: gpd.GeoDataFrame
+    dropped: int
+
+
+def footprint_table(
+    traced: Traced,
+    grid: GeoBox,
+    *,
+    min_area_m2: float = 0.0,
+    simplify_px: float = 1.0,
+    ground_gsd_m: float | None = None,
+    class_name: str | None = None,
+    source: str | None = None,
+) -> FootprintTable:
+    """Put traced polygons on the map.
+
+    Columns: ``class`` (where a name is given), ``area_m2`` (true square metres, 0.01), ``score`` (mean over the pixels
+    at or above the threshold, 0 … 1, 0.0001), ``vertices`` (corners of all rings), ``source`` (where given), ``geometry``
+    (Polygons, exteriors anticlockwise). An empty table has the same columns and CRS. A grid with neither a CRS nor
+    ``ground_gsd_m`` has no metres: the column is ``area_px`` instead, and ``min_area_m2`` means square pixels.
+
+    Args:
+        traced: Polygons in pixels of ``grid``.
+        grid: Grid of the score map.
+        min_area_m2: Smaller footprints are left out and counted.
+        simplify_px: Tolerance of :func:`eaves.footprints.simplify`, in pixels; 0 keeps every crossing.
+        ground_gsd_m: Side of a pixel on the ground, for a grid without a CRS.
+        class_name: Value of the column ``class``.
+        source: Value of the column ``source``.
+
+    Returns:
+        The table in the CRS of the grid, and the number of footprints left out.
+
+    Example:
+        >>> from affine import Affine
+        >>> from eaves.footprints import trace
+        >>> levels = np.zeros((20, 20), np.uint8)
+        >>> levels[5:15, 5:15] = 254
+        >>> levels[0, 0] = 254
+        >>> grid = GeoBox((20, 20), Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), "EPSG:32645")
+        >>> table, dropped = footprint_table(trace(levels, 0.5), grid, min_area_m2=4)
+        >>> len(table), dropped
+        (1, 1)
+    """
+    shapes = simplify(traced.polygons, simplify_px)
+    world = _to_world(shapes, grid)
+    # corners may lie so near each other that rounding to the map's coordinates makes them touch; traced ones never do
+    moved = shapely.get_num_coordinates(shapes) != shapely.get_num_coordinates(traced.polygons)
+    touching = moved & ~shapely.is_valid(np.where(moved, world, None))
+    world[touching] = _to_world(traced.polygons[touching], grid)
+
+    if grid.crs is not None:
+        unit, area = "area_m2", areas_m2(world, grid.crs)
+    elif ground_gsd_m is not None:
+        unit, area = "area_m2", shapely.area(shapes) * ground_gsd_m**2
+    else:
+        unit, area = "area_px", shapely.area(shapes)
+    keep = area >= min_area_m2
+    world = world[keep]
+
+    def constant(value: str | None) -> pd.Series | None:
+        return None if value is None else pd.Series(value, index=range(len(world)), dtype="str")
+
+    columns = {
+        "class": constant(class_name),
+        unit: area[keep].round(2),
+        "score": traced.mean_score[keep].round(4),
+        "vertices": shapely.get_num_coordinates(world) - shapely.get_num_interior_rings(world) - 1,
+        "source": constant(source),
+    }
+    columns = {name: column for name, column in columns.items() if column is not None}
+    crs = None if grid.crs is None else grid.crs.proj
+    table = gpd.GeoDataFrame(columns, geometry=world, crs=crs)
+    return FootprintTable(table, int(len(keep) - keep.sum()))
+
+
+def _to_world(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
+    a, b, c, d, e, f, *_ = grid.affine
+
+    def move(xy: np.ndarray) -> np.ndarray:
+        x, y = xy[:, 0], xy[:, 1]
+        # written out, because a matrix product rounds otherwise for other numbers of rows
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    return shapely.orient_polygons(shapely.transform(polygons, move))

@@ -1,0 +1,19 @@
+"""Polygons, lines and class rasters → class masks on a scene's grid; how far labels lie off the image."""
+
+from eaves.labels.burn import LabelLayer, burn, overlap
+from eaves.labels.classes import UNKNOWN, ClassTable, remap_colors, remap_values
+from eaves.labels.offset import Offset, block_offsets, estimate_offset, summarize_offsets
+
+__all__ = [
+    "UNKNOWN",
+    "ClassTable",
+    "LabelLayer",
+    "Offset",
+    "block_offsets",
+    "burn",
+    "estimate_offset",
+    "overlap",
+    "remap_colors",
+    "remap_values",
+    "summarize_offsets",
+]

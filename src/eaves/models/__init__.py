@@ -1,0 +1,24 @@
+"""Networks, losses, pretrained encoders, and the file that holds a trained model."""
+
+from eaves.models.build import MODELS, build
+from eaves.models.card import Card
+from eaves.models.file import load_model, read_card, save_model
+from eaves.models.losses import LOSSES, combined, median_frequency_weights
+from eaves.models.network import SegmentationNetwork, scores
+from eaves.models.pretrained import Loaded, load_encoder
+
+__all__ = [
+    "LOSSES",
+    "MODELS",
+    "Card",
+    "Loaded",
+    "SegmentationNetwork",
+    "build",
+    "combined",
+    "load_encoder",
+    "load_model",
+    "median_frequency_weights",
+    "read_card",
+    "save_model",
+    "scores",
+]

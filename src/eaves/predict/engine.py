@@ -1,0 +1,179 @@
+"""Scores of a whole scene as a stream of strips: read ahead, batch, run, blend. Memory is a few rows of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from rasterio.windows import Window
+
+from eaves.errors import SettingsError
+from eaves.exchange.scores import encode
+from eaves.predict.backends import Backend
+from eaves.progress import OnProgress, Progress, ignore
+from eaves.scene import Scaling, Scene, Tile, plan_tiles
+
+
+class Layout(NamedTuple):
+    """How a scene is cut for a network; all sides are multiples of the network's stride.
+
+    Attributes:
+        tile_px: Side of a tile's core.
+        halo_px: What the network sees around it: its receptive field and the blend.
+        blend_px: How far two neighbours fade into each other on either side of their border.
+        batch: Tiles in one run of the network.
+    """
+
+    tile_px: int
+    halo_px: int
+    blend_px: int
+    batch: int
+
+
+class Strip(NamedTuple):
+    """Rows of a score map over the full width, in order and without gaps.
+
+    Attributes:
+        row: First row.
+        levels: ``(class, row, col)`` uint8 as :func:`eaves.exchange.encode` gives it: 255 is nodata.
+    """
+
+    row: int
+    levels: np.ndarray
+
+
+def choose_layout(
+    backend: Backend, shape: tuple[int, int], tile_px: int | None = None, batch: int | None = None
+) -> Layout:
+    """Choose tiles for a network and a scene.
+
+    Args:
+        backend: Tells its stride and receptive field.
+        shape: Rows and columns of the scene; a small scene gets small tiles.
+        tile_px: Wanted side of a core; rounded up to the stride. By default 1024.
+        batch: Wanted tiles at a time. By default 1: on a CPU a large tile fills it.
+
+    Raises:
+        SettingsError: A number is not positive.
+
+    Example:
+        >>> class Net: name, stride, halo_px, classes = "n", 16, 96, 1
+        >>> choose_layout(Net, (3000, 4000))
+        Layout(tile_px=1024, halo_px=112, blend_px=16, batch=1)
+    """
+    if (tile_px is not None and tile_px < 1) or (batch is not None and batch < 1):
+        raise SettingsError("tile_px and batch of at least 1", f"{tile_px} and {batch}", "raise them")
+
+    def up(value: int) -> int:
+        return -(-value // backend.stride) * backend.stride
+
+    blend = up(16)
+    side = up(min(tile_px or 1024, max(shape)))
+    return Layout(max(side, 2 * blend), up(backend.halo_px) + blend, blend, batch or 1)
+
+
+def stream_scores(
+    scene: Scene, scaling: Scaling, backend: Backend, layout: Layout, on_progress: OnProgress = ignore
+) -> Iterator[Strip]:
+    """Run a network over a scene.
+
+    Each pixel's score is the mean of the tiles that see it well, weighted by ramps that add up to one across every
+    border; where the halo covers the receptive field the result does not depend on the tiles at all. Tiles without
+    imagery are not run, and pixels without imagery are nodata.
+
+    Args:
+        scene: On the grid of the model's resolution.
+        scaling: The model's rule; the caller has checked that the scene fits it.
+        backend: Runs the network.
+        layout: From :func:`choose_layout`.
+        on_progress: Is told after every batch.
+
+    Yields:
+        Strips from top to bottom that cover the scene exactly once.
+
+    Raises:
+        SceneError: The scene cannot be read.
+    """
+    height, width = scene.shape
+    rows = plan_tiles(scene.shape, layout.tile_px, layout.halo_px)
+    total, done = sum(map(len, rows)), 0
+    blend = layout.blend_px
+    across = _Ramps(width, layout.tile_px, blend)
+    down = _Ramps(height, layout.tile_px, blend)
+    carried: np.ndarray | None = None  # sums of the rows that the tiles below still add to
+    for tiles, (image, valid) in zip(rows, _bands(scene, rows, layout), strict=True):
+        core = tiles[0].core
+        top, bottom = max(0, core.row_off - blend), min(height, core.row_off + core.height + blend)
+        sums = np.zeros((backend.classes, bottom - top, width), np.float32)
+        if carried is not None:
+            sums[:, : carried.shape[1]] = carried
+        wanted = [tile for tile in tiles if _columns(valid, tile).any()]
+        done += len(tiles) - len(wanted)
+        for start in range(0, len(wanted), layout.batch):
+            batch = wanted[start : start + layout.batch]
+            inputs = np.stack([scaling.apply(_columns(image, tile), _columns(valid, tile)) for tile in batch])
+            for tile, scores in zip(batch, backend(inputs), strict=True):  # (k, h, w)
+                left = max(0, tile.core.col_off - blend)
+                right = min(width, tile.core.col_off + tile.core.width + blend)
+                inner = scores[
+                    :,
+                    top - tile.read.row_off : bottom - tile.read.row_off,
+                    left - tile.read.col_off : right - tile.read.col_off,
+                ]
+                fade = across.weights(tile.core.col_off, left, right)
+                sums[:, :, left:right] += inner * down.weights(core.row_off, top, bottom)[:, None] * fade
+            done += len(batch)
+            on_progress(Progress("predict", done, total, "tiles"))
+        end = height if tiles is rows[-1] else core.row_off + core.height - blend
+        ready = sums[:, : end - top]
+        known = valid[layout.halo_px + top - core.row_off :][: end - top, layout.halo_px : layout.halo_px + width]
+        yield Strip(top, encode(np.clip(ready, 0, 1), known))
+        carried = sums[:, end - top :]
+    on_progress(Progress("predict", total, total, "tiles"))
+
+
+class _Ramps:
+    """Weights along one axis: each core fades over ``blend`` pixels on either side of its inner borders."""
+
+    def __init__(self, length: int, tile_px: int, blend: int) -> None:
+        self.length, self.tile_px, self.blend = length, tile_px, blend
+
+    def weights(self, core: int, start: int, stop: int) -> np.ndarray:
+        """Weights of pixels ``start … stop`` in the tile whose core begins at ``core``, float32."""
+        center = np.arange(start, stop, dtype=np.float32) + 0.5
+        ramp = np.ones_like(center)
+        if core > 0:
+            ramp = np.minimum(ramp, (center - (core - self.blend)) / (2 * self.blend))
+        if core + self.tile_px < self.length:
+            ramp = np.minimum(ramp, (core + self.tile_px + self.blend - center) / (2 * self.blend))
+        return ramp.astype(np.float32)
+
+
+def _columns(band: np.ndarray, tile: Tile) -> np.ndarray:
+    """What a tile reads, out of its band of rows, which begins a halo left of the scene."""
+    return band[..., tile.core.col_off : tile.core.col_off + tile.read.width]
+
+
+def _bands(scene: Scene, rows: list[list[Tile]], layout: Layout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pixels that each row of tiles reads, one row ahead; rows shared with the band above are not read twice."""
+    halo = layout.halo_px
+    full = len(rows[0]) * layout.tile_px + 2 * halo
+
+    def read(row: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        return scene.read(Window(-halo, row, full, height))
+
+    side = layout.tile_px + 2 * halo
+    with ThreadPoolExecutor(1, thread_name_prefix="eaves-read") as reader:
+        coming = reader.submit(read, -halo, side)
+        image, valid = None, None
+        for index in range(len(rows)):
+            new_image, new_valid = coming.result()
+            if index + 1 < len(rows):
+                coming = reader.submit(read, (index + 1) * layout.tile_px + halo, layout.tile_px)
+            if image is not None and valid is not None:
+                new_image = np.concatenate([image[:, layout.tile_px :], new_image], axis=1)
+                new_valid = np.concatenate([valid[layout.tile_px :], new_valid])
+            image, valid = new_image, new_valid
+            yield image, valid

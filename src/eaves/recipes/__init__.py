@@ -1,0 +1,1 @@
+"""Recipes that come with Eaves: one TOML for each system and preset."""

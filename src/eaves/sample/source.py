@@ -1,0 +1,243 @@
+"""A scene with its labels: image, mask and valid pixels of any window."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from eaves.errors import LabelError
+from eaves.exchange.vectors import read_vectors
+from eaves.labels import UNKNOWN, ClassTable, LabelLayer, overlap
+from eaves.labels.burn import extents_meet
+from eaves.labels.classes import class_index, warn_unnamed
+from eaves.sample.classraster import ClassRaster
+from eaves.sample.overview import Overview
+from eaves.scene import Scene, window_grid
+from eaves.settings import Dataset, LabelSource, SceneEntry
+
+_LOG = logging.getLogger(__name__)
+_RASTER_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".img", ".bmp")
+_STRIDE_PX = 1024
+
+
+class Chip(NamedTuple):
+    """A training sample.
+
+    Attributes:
+        image: ``(c, h, w)`` in the scene's own type, 0 where there is no imagery.
+        mask: uint8 ``(h, w)``: class index, UNKNOWN outside the AOI, where nothing is labelled or there is no imagery.
+        valid: bool ``(h, w)``: there is imagery.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    valid: np.ndarray
+
+
+class LabelledScene:
+    """A scene of a dataset with its labels brought to the scene's grid. It can be pickled.
+
+    A mask begins as the dataset's ``rest`` class; the label sources paint over it in order; what is outside the AOI
+    or without imagery becomes UNKNOWN. A class raster paints only where its value or colour has a class; where it
+    does not reach, or says nodata (unless that value has a class), the pixel is UNKNOWN.
+
+    Args:
+        entry: The scene of the dataset.
+        dataset: Gives the classes, and the folder that paths are relative to.
+        gsd_m: Ground size of a pixel to work at; none keeps the scene's own.
+
+    Attributes:
+        entry: As given.
+        names: The classes.
+        scene: The image on the working grid.
+
+    Raises:
+        SceneError: The image cannot be opened, or has no known resolution to resample from.
+        LabelError: Labels are missing, empty (without ``negative_if_empty``), elsewhere, or without what they need.
+
+    Example:
+        >>> scene = LabelledScene(dataset.scene[0], dataset, gsd_m=0.3)  # doctest: +SKIP
+        >>> image, mask, valid = scene.chip(Window(0, 0, 512, 512))  # doctest: +SKIP
+    """
+
+    def __init__(self, entry: SceneEntry, dataset: Dataset, gsd_m: float | None = None) -> None:
+        self.entry = entry
+        self.names = dataset.classes.names
+        self.rest = dataset.classes.rest
+        image = dataset.locate(entry.image)
+        self.scene = Scene(image, gsd_m=gsd_m, nodata=entry.nodata, bands=entry.bands, ground_gsd_m=entry.gsd_m)
+        if not entry.labels:
+            raise LabelError(
+                f"labels for {entry.image}",
+                "none",
+                "name a label file, or leave the scene out; a scene of nothing but background needs an empty file and "
+                "negative_if_empty = true",
+                because="a scene that nobody looked at is unknown, not background",
+            )
+        self._sources = [self._open_source(source, dataset) for source in entry.labels]
+        self._aoi = self._open_aoi(dataset.locate(entry.aoi)) if entry.aoi else None
+        self._keep: np.ndarray | None = None
+
+    @property
+    def grid(self) -> GeoBox:
+        """The working grid."""
+        return self.scene.grid
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the working grid."""
+        return self.scene.shape
+
+    @property
+    def name(self) -> str:
+        """The image as the dataset names it."""
+        return self.entry.image
+
+    def chip(self, window: Window) -> Chip:
+        """Return image, mask and valid pixels of a window, which may reach outside the scene.
+
+        Raises:
+            SceneError: Image or class raster cannot be decoded.
+        """
+        image, valid = self.scene.read(window)
+        mask = self.mask(window)
+        mask[~valid] = UNKNOWN
+        return Chip(image, mask, valid)
+
+    def mask(self, window: Window) -> np.ndarray:
+        """Return the labels of a window alone, uint8 ``(h, w)``, whether or not there is imagery."""
+        grid = window_grid(self.grid, window)
+        rows, cols = (int(size) for size in grid.shape)
+        known = self._allowed(window)
+        if self._aoi is not None:
+            known &= self._aoi.burn(grid, np.zeros((rows, cols), np.uint8), 1) > 0
+        mask = np.full((rows, cols), UNKNOWN, np.uint8)
+        if not known.any():
+            return mask
+        mask[:] = class_index(self.rest, self.names)
+        for layer, value in self._sources:
+            if isinstance(layer, LabelLayer):
+                layer.burn(grid, mask, value)
+            else:
+                classes, paints = layer.read(grid)
+                np.copyto(mask, classes, where=paints)
+        mask[~known] = UNKNOWN
+        return mask
+
+    def only(self, keep: np.ndarray) -> LabelledScene:
+        """Return the same scene with labels in some cells of the overview alone; elsewhere UNKNOWN.
+
+        Args:
+            keep: bool, of the overview's ``(rows, cols)`` of cells.
+        """
+        part = copy.copy(self)
+        part._keep = keep
+        part.__dict__["overview"] = self.overview.only(keep)
+        return part
+
+    @cached_property
+    def overview(self) -> Overview:
+        """Pixels of each class in each cell of a coarse grid, counted over the whole scene once, by windows."""
+        rows, cols = self.shape
+        overview = Overview.empty(self.shape, len(self.names))
+        unnamed: list[dict[str, int]] = [{} for _ in self._sources]
+        for row in range(0, rows, _STRIDE_PX):
+            for col in range(0, cols, _STRIDE_PX):
+                window = Window(col, row, min(_STRIDE_PX, cols - col), min(_STRIDE_PX, rows - row))
+                mask = self.mask(window)
+                if (mask == UNKNOWN).all():
+                    continue  # outside the AOI: the image is not worth reading
+                mask[~self.scene.read(window)[1]] = UNKNOWN
+                overview.add(window, mask)
+                self._count_unnamed(window, mask, unnamed)
+        known = int(overview.counts.sum())
+        for source, counts in zip(self.entry.labels, unnamed, strict=True):
+            warn_unnamed(counts, max(known, 1), self.rest, source.path)
+        _LOG.info("%s: %.1f%% of %d x %d px known", self.name, 100 * known / (rows * cols), cols, rows)
+        return overview
+
+    # --- set-up -------------------------------------------------------------------------------------------------------
+
+    def _open_source(self, source: LabelSource, dataset: Dataset) -> tuple[LabelLayer | ClassRaster, int]:
+        path = dataset.locate(source.path)
+        if source.values is not None and source.colors is not None:
+            raise LabelError(f"values or colors for {source.path}", "both", "keep the one that the file has")
+        if source.values is not None:
+            return ClassRaster(path, ClassTable.of_values(source.values, self.names), self.scene), UNKNOWN
+        if source.colors is not None:
+            return ClassRaster(path, ClassTable.of_colors(source.colors, self.names), self.scene), UNKNOWN
+        if path.lower().endswith(_RASTER_SUFFIXES):
+            raise LabelError(
+                f"values or colors for the class raster {source.path}",
+                "neither",
+                'say what its numbers or colours mean: colors = {building = ["#3C1098"]}',
+            )
+        features = read_vectors(path, layer=source.layer)
+        empty_is_meant = source.negative_if_empty and (not len(features) or extents_meet(features, self.grid))
+        if not len(features) and not empty_is_meant:
+            raise LabelError(
+                f"features in {source.path}",
+                "none",
+                "check file and layer; if the scene truly holds none of the class, set negative_if_empty = true",
+            )
+        if not empty_is_meant:
+            share = overlap(features, self.grid)
+            _LOG.info("%s: %.1f%% of %d features lie in %s", source.path, 100 * share, len(features), self.name)
+        layer = LabelLayer(features, self.grid, width_m=source.width_m, gsd_m=self.scene.gsd_m)
+        return layer, class_index(source.class_ or self.names[1], self.names)
+
+    def _open_aoi(self, path: str) -> LabelLayer:
+        features = read_vectors(path)
+        overlap(features, self.grid)
+        return LabelLayer(features, self.grid)
+
+    def _allowed(self, window: Window) -> np.ndarray:
+        """Where this scene may know anything: inside the grid and in the cells that are kept."""
+        rows, cols = self.shape
+        row = np.arange(int(window.row_off), int(window.row_off) + int(window.height))
+        col = np.arange(int(window.col_off), int(window.col_off) + int(window.width))
+        inside = np.outer((row >= 0) & (row < rows), (col >= 0) & (col < cols))
+        if self._keep is not None:
+            cell_px = self.overview.cell_px
+            at_row = np.clip(row // cell_px, 0, self._keep.shape[0] - 1)
+            at_col = np.clip(col // cell_px, 0, self._keep.shape[1] - 1)
+            inside &= self._keep[np.ix_(at_row, at_col)]
+        return inside
+
+    def _count_unnamed(self, window: Window, mask: np.ndarray, unnamed: list[dict[str, int]]) -> None:
+        for (layer, _), counts in zip(self._sources, unnamed, strict=True):
+            if isinstance(layer, ClassRaster):
+                for code, count in layer.unnamed(window_grid(self.grid, window), mask != UNKNOWN).items():
+                    counts[code] = counts.get(code, 0) + count
+
+
+def open_dataset(dataset: Dataset, gsd_m: float | None = None) -> list[LabelledScene]:
+    """Open every scene of a dataset with its labels.
+
+    Args:
+        dataset: As read by :func:`eaves.settings.load_dataset`.
+        gsd_m: Ground size of a pixel to work at; none keeps each scene's own.
+
+    Raises:
+        SceneError: As :class:`LabelledScene`.
+        LabelError: As :class:`LabelledScene`, or scenes differ in band count or pixel type.
+    """
+    scenes = [LabelledScene(entry, dataset, gsd_m) for entry in dataset.scene]
+    _check_alike(scenes)
+    return scenes
+
+
+def _check_alike(scenes: Sequence[LabelledScene]) -> None:
+    kinds = {(len(part.scene.bands), part.scene.dtype.name): part.name for part in scenes}
+    if len(kinds) > 1:
+        told = "; ".join(f"{bands} bands of {dtype} in {name}" for (bands, dtype), name in kinds.items())
+        raise LabelError(
+            "scenes of one band count and pixel type", told, "choose bands in the dataset, or convert the scenes"
+        )

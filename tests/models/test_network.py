@@ -1,0 +1,121 @@
+"""The contract of every network, for whatever stands in MODELS."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eaves.models import MODELS, SegmentationNetwork, build, scores
+from eaves.settings import ModelSettings
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def arch(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def network(arch: str) -> SegmentationNetwork:
+    torch.manual_seed(0)
+    return build(ModelSettings(arch=arch), in_channels=3, classes=2).eval()
+
+
+def test_any_size_comes_back_in_its_own_size(network):
+    @settings(deadline=None, max_examples=8)
+    @given(n=st.integers(1, 2), height=st.integers(1, 70), width=st.integers(1, 70))
+    def holds(n: int, height: int, width: int) -> None:
+        with torch.inference_mode():
+            logits = network(torch.randn(n, 3, height, width))
+        assert logits.shape == (n, 1, height, width)
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()
+
+    holds()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 64)])
+@pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3), (5, 5)])
+def test_one_logit_for_two_classes_else_one_a_class(arch, size, classes, channels):
+    network = build(ModelSettings(arch=arch), in_channels=4, classes=classes).eval()
+    with torch.inference_mode():
+        logits = network(torch.randn(1, 4, *size))
+    assert logits.shape == (1, channels, *size)
+    assert scores(logits).shape == (1, classes - 1, *size)
+
+
+def test_padding_is_the_mean_colour_below_and_to_the_right(network):
+    image = torch.randn(1, 3, 50, 49)
+    padded = torch.zeros(1, 3, 64, 64)
+    padded[..., :50, :49] = image
+    with torch.inference_mode():
+        assert torch.equal(network(image), network(padded)[..., :50, :49])
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -1e3])
+def test_a_constant_image_gives_finite_logits(network, value):
+    with torch.inference_mode():
+        assert torch.isfinite(network(torch.full((1, 3, 64, 64), value))).all()
+
+
+def test_the_gradient_reaches_every_parameter(arch):
+    torch.manual_seed(1)
+    network = build(ModelSettings(arch=arch), in_channels=3, classes=3).train()
+    network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+def test_evaluation_is_deterministic_and_batch_free(network):
+    image = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network(image), network(image))
+        torch.testing.assert_close(network(image)[1:], network(image[1:]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_copy_and_a_pickle_are_the_same_network(network):
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+            assert torch.equal(twin(image), network(image))
+
+
+def test_windows_align_with_the_halo(network):
+    assert network.stride >= 1
+    assert network.halo_px > 0
+    assert network.halo_px % network.stride == 0
+
+
+def test_a_fresh_network_has_nothing_pretrained(network):
+    assert network.encoder_parameters() == []
+    assert (network.mean, network.std) == ((0.5,), (0.25,))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8), (0, 3, 8, 8)])
+def test_an_image_that_does_not_fit_is_refused(network, shape):
+    with pytest.raises(ValueError, match=r"expected \(n, 3, h, w\)"):
+        network(torch.zeros(shape))
+
+
+def test_bands_and_classes_must_be_possible(arch):
+    for bands, classes in ((0, 2), (3, 1)):
+        with pytest.raises(ValueError, match="at least 1 band and 2 classes"):
+            MODELS[arch](bands, classes)
+
+
+def test_scores_are_probabilities_of_what_is_not_background():
+    logits = torch.tensor([0.0, 1.0, 3.0]).view(1, 3, 1, 1)
+    total = 1 + torch.e + torch.e**3
+    torch.testing.assert_close(scores(logits).flatten(), torch.tensor([torch.e / total, torch.e**3 / total]))
+    binary = scores(torch.tensor([-200.0, 0.0, 200.0]).view(3, 1, 1, 1))
+    assert binary.flatten().tolist() == [0.0, 0.5, 1.0]
+    assert scores(torch.zeros(1, 1, 1, 1, dtype=torch.float16)).dtype == torch.float32
+
+
+def test_one_logit_is_two_of_which_the_first_is_zero():
+    z = torch.randn(1, 1, 4, 4)
+    torch.testing.assert_close(scores(z), scores(torch.cat((torch.zeros_like(z), z), dim=1)))
