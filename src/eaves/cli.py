@@ -86,7 +86,7 @@ def synth(
         files = synth_city(
             out, size_px=size_px, gsd_m=gsd_m, seed=seed, nodata_corner=nodata_corner, on_progress=on_progress
         )
-    _say(quiet, f"{files.count} buildings in {files.scene}, with {files.buildings.name}, roads.gpkg and noisy.gpkg")
+    _say(quiet, f"{files.number} buildings in {files.scene}, with {files.buildings.name}, roads.gpkg and noisy.gpkg")
 
 
 @app.command
@@ -262,7 +262,7 @@ def vectorize(
             ground_gsd_m=ground_gsd_m,
             on_progress=on_progress,
         )
-    _say(quiet, f"{made.count} footprints in {made.path}; {made.dropped} smaller than {min_area_m2:g} left out")
+    _say(quiet, f"{made.number} footprints in {made.path}; {made.dropped} smaller than {min_area_m2:g} left out")
 
 
 @app.command
@@ -315,7 +315,8 @@ def extract(
             on_progress=on_progress,
         )
     took = f"{time.monotonic() - began:.0f} s"
-    _say(quiet, f"{made.count} footprints in {made.path}; {made.dropped} smaller than {min_area_m2:g} left out; {took}")
+    left_out = f"{made.dropped} smaller than {min_area_m2:g} left out"
+    _say(quiet, f"{made.number} footprints in {made.path}; {left_out}; {took}")
 
 
 @app.command

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -22,7 +23,7 @@ GRID = GeoBox((60, 80), Affine(0.5, 0, 350_000, 0, -0.5, 3_060_030), UTM)
 PLAIN = GeoBox((60, 80), Affine.identity(), None)
 
 
-def table(*shapes, crs=UTM) -> gpd.GeoDataFrame:
+def table(*shapes, crs: Any = UTM) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(geometry=list(shapes), crs=crs)
 
 

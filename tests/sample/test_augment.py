@@ -43,6 +43,8 @@ def test_everything_moves_together(shape, seed, flip, rotate90, rotate_deg, scal
     box = np.array([[10, 20, 44, 50]])
     geometry = AugmentSettings(flip=flip, rotate90=rotate90, rotate_deg=rotate_deg, scale=scale)
     image, moved, seen, boxes, kept = augment(painted, mask, valid, geometry, np.random.default_rng(seed), box)
+    assert boxes is not None
+    assert kept is not None
     assert image.shape == painted.shape
     assert moved.dtype == np.uint8
     assert (moved[~seen] == UNKNOWN).all()
@@ -65,7 +67,7 @@ def test_everything_moves_together(shape, seed, flip, rotate90, rotate_deg, scal
 def test_right_angles_keep_every_pixel(seed):
     image, mask, valid = chip()
     out = augment(image, mask, valid, AugmentSettings(), np.random.default_rng(seed))
-    assert np.sort(out.image, axis=None) == pytest.approx(np.sort(image, axis=None))
+    assert (np.sort(out.image, axis=None) == np.sort(image, axis=None)).all()
     assert (np.bincount(out.mask.ravel()) == np.bincount(mask.ravel())).all()
     assert out.valid.sum() == valid.sum()
 
@@ -85,6 +87,7 @@ def test_all_off_changes_nothing_and_the_arguments_are_never_touched():
     out = augment(*given_chip, OFF, np.random.default_rng(0), np.array([[1, 2, 3, 4]]))
     for ours, theirs in zip(out[:3], given_chip, strict=True):
         assert (ours == theirs).all()
+    assert out.boxes is not None
     assert out.boxes.tolist() == [[1, 2, 3, 4]]
     strong = AugmentSettings(rotate_deg=45, scale=0.3, probability=1, **dict.fromkeys(COLORS, 0.5))
     augment(*given_chip, strong, np.random.default_rng(0))
@@ -97,14 +100,16 @@ def test_all_off_changes_nothing_and_the_arguments_are_never_touched():
 def test_each_change_changes_something_within_range(change):
     image, mask, valid = chip()
     image[:, 30:60, 30:60] = 0.9  # an edge, for the blur
+    changes = []
     for seed in range(5):
-        out = augment(image, mask, valid, only(**{change: 0.5}), np.random.default_rng(seed))
+        out = augment(image, mask, valid, only(**{change: 0.9}), np.random.default_rng(seed))
         assert out.image.min() >= 0
         assert out.image.max() <= 1
-        assert np.abs(out.image - image)[:, valid].max() > 1e-3
+        changes.append(np.abs(out.image - image)[:, valid].max())
         assert (out.image[:, ~valid] == 0).all()
         assert (out.mask == mask).all()
         assert (out.valid == valid).all()
+    assert np.median(changes) > 1e-3
 
 
 def test_gamma_is_a_power_between_its_limits():
@@ -166,15 +171,16 @@ def test_boxes_that_leave_the_chip_are_told():
     boxes = np.array([[0, 0, 4, 4], [40, 40, 56, 56]])
     for seed in range(20):
         out = augment(*chip(), only(rotate_deg=180.0, scale=0.3), np.random.default_rng(seed), boxes)
+        assert out.boxes is not None
+        assert out.kept is not None
         assert out.boxes.shape == (2, 4)
         assert out.kept[1]
         assert (out.boxes >= 0).all()
         assert (out.boxes <= 96).all()
-    turned = [
-        augment(*chip(), only(rotate_deg=180.0), np.random.default_rng(seed), boxes).kept[0] for seed in range(40)
-    ]
-    assert 0 < np.mean(turned) < 1
+    outs = [augment(*chip(), only(rotate_deg=180.0), np.random.default_rng(seed), boxes) for seed in range(40)]
+    assert 0 < np.mean([out.kept[0] for out in outs if out.kept is not None]) < 1
     empty = augment(*chip(), OFF, np.random.default_rng(0), np.zeros((0, 4)))
+    assert empty.boxes is not None
     assert empty.boxes.shape == (0, 4)
 
 

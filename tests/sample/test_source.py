@@ -107,6 +107,18 @@ def test_classes_from_colours_on_the_same_pixels(place):
         assert scene.overview.counts.sum() == 200 * 100
 
 
+def test_the_same_pixels_at_another_resolution(place):
+    here = place()
+    values = np.zeros((1, 200, 240), np.uint8)
+    values[:, 40:80, 100:160] = 1
+    source = LabelSource(
+        path=here.raster("labels.png", values, crs=None, driver="PNG"), values={"building": (1,), "background": (0,)}
+    )
+    entry = SceneEntry(image=here.image(crs=None), labels=(source,), gsd_m=0.3)
+    mask = LabelledScene(entry, here.dataset(entry), gsd_m=0.6).chip(Window(0, 0, 120, 100)).mask
+    assert (mask == values[0, ::2, ::2]).all()
+
+
 def test_a_class_raster_on_another_grid(place):
     here = place()
     values = np.zeros((1, 100, 120), np.uint8)

@@ -78,7 +78,7 @@ def test_synth_writes_a_scene_and_its_truth(city):
     assert scene.gsd_m == pytest.approx(0.3, rel=1e-3)
     assert 0 < (~scene.read()[1]).mean() < 0.5
     truth = read_vectors(city.buildings)
-    assert len(truth) == city.count > 5
+    assert len(truth) == city.number > 5
     assert truth.crs == scene.crs.to_wkt()
     assert read_metadata(city.buildings)["settings"]["seed"] == 4
     assert len(read_vectors(city.roads))
@@ -131,7 +131,7 @@ def test_extract_equals_predict_then_vectorize(city, predicted, threshold, extra
         assert (a.read(1) == 255).sum() == (~Scene(city.scene).read()[1]).sum()
     traced = eaves.vectorize_scores(predicted.scores, tmp_path / "v.gpkg", threshold=threshold)
     one, two = read_vectors(made.path), read_vectors(traced.path)
-    assert len(one) == len(two) == made.count > 3
+    assert len(one) == len(two) == made.number > 3
     assert one.geometry.geom_equals_exact(two.geometry, 1e-9).all()
 
 
@@ -160,7 +160,7 @@ def test_every_format(threshold, extracted, tmp_path, suffix):
     out = tmp_path / f"f.{suffix}"
     made = eaves.vectorize_scores(extracted[1], out, threshold=threshold)
     table = read_vectors(out)
-    assert len(table) == made.count == extracted[0].count
+    assert len(table) == made.number == extracted[0].number
     if suffix == "geojson":
         assert gpd.read_file(out).crs.to_epsg() == 4326
 
@@ -209,7 +209,7 @@ def test_pixel_space_works_end_to_end(city, run, threshold, tmp_path):
         tmp_path / "plain.tif", run.model, tmp_path / "p.gpkg", ground_gsd_m=0.3, threshold=threshold
     )
     table = read_vectors(made.path)
-    assert made.count > 0
+    assert made.number > 0
     assert table.crs is None
     assert table.total_bounds.max() <= SIDE
 
@@ -224,7 +224,7 @@ def test_an_empty_scene_gives_an_empty_layer(city, run, tmp_path):
     write_raster(tmp_path / "black.tif", Scene(city.scene).grid, np.zeros((3, SIDE, SIDE), np.uint8), nodata=0)
     made = eaves.extract_footprints(tmp_path / "black.tif", run.model, tmp_path / "none.gpkg")
     table = read_vectors(made.path)
-    assert made.count == len(table) == 0
+    assert made.number == len(table) == 0
     assert table.crs == Scene(city.scene).crs.to_wkt()
     assert {"area_m2", "score"} <= set(table.columns)
 
@@ -234,8 +234,8 @@ def test_several_scenes_make_one_layer(city, run, threshold, tmp_path):
     other.write_bytes(city.scene.read_bytes())
     made = eaves.extract_footprints([city.scene, other], run.model, tmp_path / "two.gpkg", threshold=threshold)
     assert read_vectors(made.path).groupby("source").size().to_dict() == {
-        "other": made.count // 2,
-        "scene": made.count // 2,
+        "other": made.number // 2,
+        "scene": made.number // 2,
     }
 
 

@@ -22,8 +22,8 @@ def simplify(polygons: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
     and corners are where neighbouring lines meet, unless that is farther than ``2 * tolerance_px`` from the corner that
     Douglas & Peucker chose. Unlike their polygon alone, which cuts every rounded corner, this keeps the area unbiased.
     A ring that is too small for that (its area would change by a fifth) takes its corners from the traced vertices, and
-    so do polygons whose fitted outlines would cross. Each polygon is treated alone: neighbours closer than the tolerance
-    may come to overlap by a sliver.
+    so do polygons whose fitted outlines would cross. Each polygon is treated alone: neighbours closer than the
+    tolerance may come to overlap by a sliver.
 
     Args:
         polygons: Valid shapely Polygons with about one vertex a pixel, as ``trace`` gives them, object ``(n,)``.
@@ -33,9 +33,9 @@ def simplify(polygons: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         As many polygons in the same order, object ``(n,)``, valid.
 
     Example:
-        >>> round_cornered = shapely.box(0, 0, 20, 10).buffer(-2).buffer(2)
+        >>> round_cornered = shapely.box(0, 0, 20, 10).buffer(-1).buffer(1)
         >>> dense = shapely.segmentize(np.array([round_cornered]), 1.0)
-        >>> shapely.get_num_coordinates(simplify(dense)[0]) - 1
+        >>> int(shapely.get_num_coordinates(simplify(dense)[0])) - 1
         4
     """
     if tolerance_px <= 0 or not len(polygons):

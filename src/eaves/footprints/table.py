@@ -35,9 +35,9 @@ def footprint_table(
     """Put traced polygons on the map.
 
     Columns: ``class`` (where a name is given), ``area_m2`` (true square metres, 0.01), ``score`` (mean over the pixels
-    at or above the threshold, 0 … 1, 0.0001), ``vertices`` (corners of all rings), ``source`` (where given), ``geometry``
-    (Polygons, exteriors anticlockwise). An empty table has the same columns and CRS. A grid with neither a CRS nor
-    ``ground_gsd_m`` has no metres: the column is ``area_px`` instead, and ``min_area_m2`` means square pixels.
+    at or above the threshold, 0 … 1, 0.0001), ``vertices`` (corners of all rings), ``source`` (where given),
+    ``geometry`` (Polygons, exteriors anticlockwise). An empty table has the same columns and CRS. A grid with neither a
+    CRS nor ``ground_gsd_m`` has no metres: the column is ``area_px`` then, and ``min_area_m2`` means square pixels.
 
     Args:
         traced: Polygons in pixels of ``grid``.
@@ -65,8 +65,8 @@ def footprint_table(
     shapes = simplify(traced.polygons, simplify_px)
     world = _to_world(shapes, grid)
     # corners may lie so near each other that rounding to the map's coordinates makes them touch; traced ones never do
-    moved = shapely.get_num_coordinates(shapes) != shapely.get_num_coordinates(traced.polygons)
-    touching = moved & ~shapely.is_valid(np.where(moved, world, None))
+    moved = np.flatnonzero(shapely.get_num_coordinates(shapes) != shapely.get_num_coordinates(traced.polygons))
+    touching = moved[~shapely.is_valid(world[moved])]
     world[touching] = _to_world(traced.polygons[touching], grid)
 
     if grid.crs is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from eaves.errors import EavesError, SettingsError
-from eaves.footprints import contour
+from eaves.footprints import contour, sweep
 
 _LEVELS = 254
 _WORTH_COMPACTING = 1 << 16  # dead vertices below which moving the live ones gains nothing
@@ -35,8 +35,8 @@ class Tracer:
 
     Marching squares on pixel centres, linear between them (Lorensen & Cline 1987, section 4, in two dimensions);
     at a saddle the mean of the four corners decides. A pixel is inside where its level is at or above the threshold;
-    towards pixels without imagery and beyond the scene the outline runs along the pixel's edge. Polygons, their order and
-    every bit of their coordinates do not depend on how the rows are cut into strips. Memory holds outlines that are
+    towards pixels without imagery and beyond the scene the outline runs along the pixel's edge. Polygons, their order
+    and every bit of their coordinates do not depend on how the rows are cut into strips. Memory holds outlines that are
     not finished, never the scene.
 
     Args:
@@ -62,7 +62,7 @@ class Tracer:
         self._level = threshold * _LEVELS
         self._first = max(1, math.ceil(self._level - 1e-9))  # 100 / 254 * 254 is a hair above 100
         self._row = 0
-        self._sweep = contour.new_sweep(width)
+        self._state = sweep.new_sweep(width)
         self._waiting = np.empty(0, np.int64)  # sizes of the holes whose exterior is open
         self._dead = 0
 
@@ -100,28 +100,28 @@ class Tracer:
         """
         if self._row < 0:
             raise EavesError("one finish()", "a second one", "make a new Tracer for another scene")
-        self._rows(np.full((1, self.width), contour.NODATA, np.uint8))
+        self._rows(np.full((1, self.width), sweep.NODATA, np.uint8))
         self._row = -1
         return self._hand_out()
 
     def _rows(self, levels: np.ndarray) -> None:
         done = 0
         while done < len(levels):
-            self._sweep = contour.grow(self._sweep)
-            did = contour.sweep_rows(self._sweep, levels[done:], self._row, self._first, self._level)
+            self._state = sweep.grow(self._state)
+            did = contour.sweep_rows(self._state, levels[done:], self._row, self._first, self._level)
             done, self._row = done + did, self._row + did
 
     def _hand_out(self) -> Traced:
-        sweep, waited = self._sweep, len(self._waiting)
-        rings = int(sweep.used[contour.RINGS])
-        start, component = sweep.ring_start[:rings], sweep.ring_component[:rings]
+        state, waited = self._state, len(self._waiting)
+        rings = int(state.used[sweep.RINGS])
+        start, component = state.ring_start[:rings], state.ring_component[:rings]
         size, area = np.concatenate([self._waiting, np.zeros(rings - waited, np.int64)]), np.full(rings, -1.0)
-        contour.measure_rings(sweep, start[waited:], component[waited:], size[waited:], area[waited:])
-        contour.find_roots(sweep, component[:waited])
+        contour.measure_rings(state, start[waited:], component[waited:], size[waited:], area[waited:])
+        contour.find_roots(state, component[:waited])
 
         exterior = np.flatnonzero(area > 0)
         root = component[exterior]
-        owner = np.full(int(sweep.used[contour.COMPONENTS]), -1)
+        owner = np.full(int(state.used[sweep.COMPONENTS]), -1)
         owner[root] = np.arange(len(exterior))
         owner = owner[component]
         # an exterior ends below its holes, so that a polygon's rings are all here when its exterior is
@@ -129,21 +129,21 @@ class Tracer:
         order = ready[np.lexsort((ready, area[ready] < 0, owner[ready]))]
 
         coords = np.empty((int(size[order].sum()) + len(order), 2))
-        contour.gather_rings(sweep, start[order], size[order], coords)
+        contour.gather_rings(state, start[order], size[order], coords)
         ring_ends = np.concatenate([[0], np.cumsum(size[order] + 1)])
         polygon_ends = np.concatenate([[0], np.cumsum(np.bincount(owner[order], minlength=len(exterior)))])
         polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coords, (ring_ends, polygon_ends))
-        levels, pixels = sweep.sums[root, 0], sweep.sums[root, 1]
+        levels, pixels = state.sums[root, 0], state.sums[root, 1]
 
         kept = owner < 0
         count = int(kept.sum())
         start[:count], component[:count] = start[kept], component[kept]
-        sweep.used[contour.RINGS] = count
+        state.used[sweep.RINGS] = count
         self._waiting = size[kept]
         self._dead += int(size[order].sum())
-        live = int(sweep.used[contour.VERTICES]) - self._dead
-        if self._dead > max(live, _WORTH_COMPACTING):
-            self._sweep, self._dead = contour.compact(sweep, live, (self._row - 1) & 1), 0
+        live = int(state.used[sweep.VERTICES]) - self._dead
+        if self._row >= 0 and self._dead > max(live, _WORTH_COMPACTING):
+            self._state, self._dead = sweep.compact(state, live, (self._row - 1) & 1), 0
         return Traced(polygons, levels / (pixels * float(_LEVELS)), pixels)
 
 

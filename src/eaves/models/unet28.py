@@ -10,7 +10,11 @@ from torch.nn import functional as F
 
 from eaves.models.network import SegmentationNetwork
 
-WIDTHS = {"small": (32, 64, 128, 256, 512), "large": (64, 128, 256, 512, 1024)}
+WIDTHS = {
+    "narrow": (16, 32, 64, 128, 256),
+    "small": (32, 64, 128, 256, 512),
+    "large": (64, 128, 256, 512, 1024),
+}
 
 
 class UNet28(SegmentationNetwork):
@@ -27,7 +31,7 @@ class UNet28(SegmentationNetwork):
         in_channels: Bands of the input.
         classes: Classes, the background included.
         widths: ``small`` is 32-64-128-256-512 (7 846 657 parameters with 3 bands and 2 classes), ``large`` is
-            64-128-256-512-1024 (31 378 945).
+            64-128-256-512-1024 (31 378 945); ``narrow`` is 16-32-64-128-256, ours, for a CPU.
         batch_norm: Normalise after each 3 x 3 convolution. The source does not.
 
     Example:
@@ -40,7 +44,7 @@ class UNet28(SegmentationNetwork):
         in_channels: int,
         classes: int,
         *,
-        widths: Literal["small", "large"] = "small",
+        widths: Literal["narrow", "small", "large"] = "small",
         batch_norm: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)

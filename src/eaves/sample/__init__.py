@@ -1,8 +1,9 @@
 """Training samples: windows, splits, chips drawn or stored, and their variation."""
 
 from eaves.sample.augment import Augmented, augment
+from eaves.sample.demand import Counts
 from eaves.sample.overview import Overview
-from eaves.sample.plan import ChipPlan, Counts, Draw
+from eaves.sample.plan import ChipPlan, Draw
 from eaves.sample.source import Chip, LabelledScene, open_dataset
 from eaves.sample.split import block_split
 from eaves.sample.store import ChipRecord, ChipStore, open_chips, write_chips

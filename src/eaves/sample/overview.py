@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rasterio.windows import Window
@@ -83,10 +83,11 @@ class Overview:
     def most_by_cell(self, chip_px: int) -> np.ndarray:
         """Most pixels of each class in a window that begins anywhere in a cell, int64 ``(classes, rows, cols)``."""
         reach = -(-(self.cell_px - 1 + chip_px) // self.cell_px)
-        rows, cols = self.counts.shape[1:]
-        row, col = (axis.ravel() for axis in np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"))
-        most = self._sum(row, col, row + reach, col + reach)
-        return np.minimum(most, chip_px * chip_px).T.reshape(-1, rows, cols)
+        sums = self._corner_sums()
+        rows, cols = (np.arange(size) for size in self.counts.shape[1:])
+        below, right = np.minimum(rows + reach, len(rows)), np.minimum(cols + reach, len(cols))
+        tall = sums[:, below] - sums[:, :-1]  # of strips that begin in each row
+        return np.minimum(tall[:, :, right] - tall[:, :, :-1], chip_px * chip_px)
 
     def _whole_cells_end(self, end: np.ndarray, axis: int) -> np.ndarray:
         """The scene's last cells are cut by its edge: a window that reaches the edge holds them whole."""
@@ -94,11 +95,18 @@ class Overview:
 
     def _sum(self, top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Pixels of each class in boxes of cells, ``(n, classes)``."""
-        if self._sums is None:
-            self._sums = np.pad(self.counts.astype(np.int64).cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
+        sums = self._corner_sums()
         rows, cols = self.counts.shape[1:]
         top, bottom = np.clip(top, 0, rows), np.clip(bottom, 0, rows)
         left, right = np.clip(left, 0, cols), np.clip(right, 0, cols)
         bottom, right = np.maximum(bottom, top), np.maximum(right, left)
-        sums = self._sums
         return (sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]).T
+
+    def _corner_sums(self) -> np.ndarray:
+        """Pixels of each class above and left of every corner, ``(classes, rows + 1, cols + 1)``."""
+        if self._sums is None:
+            self._sums = np.pad(self.counts.astype(np.int64).cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
+        return self._sums
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sums": None}

@@ -6,7 +6,6 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +13,16 @@ from rasterio.windows import Window
 
 from eaves.errors import EavesWarning, LabelError
 from eaves.labels import UNKNOWN
+from eaves.sample.demand import Counts, Demand, lack
 from eaves.sample.source import Chip, LabelledScene, open_dataset
-from eaves.sample.split import block_split
+from eaves.sample.split import block_split, block_windows, blocks_to_cells, sum_by_blocks
 from eaves.sample.store import ChipRecord
 from eaves.sample.windows import balanced_windows, grid_windows
 from eaves.scene import window_grid
 from eaves.settings import ChipSettings, Dataset
 
 _LOG = logging.getLogger(__name__)
-_BATCH = 64
+_BATCH = 1024
 _PATIENCE = 2000  # proposals in a row without success before a scene is given up
 _TRAIN, _VAL, _BLOCKS, _MIX = range(4)  # so that different uses of one seed are independent
 
@@ -32,34 +32,6 @@ class Draw(NamedTuple):
 
     scene: int
     window: Window
-
-
-class Demand(NamedTuple):
-    """What a chip must hold, in pixels: known ones, ones of any class but the first, ones of a wanted class."""
-
-    known_px: int
-    foreground_px: int = 0
-    wanted: int | None = None
-    wanted_px: int = 1
-
-
-@dataclass
-class Counts:
-    """What became of the windows that were looked at.
-
-    Attributes:
-        considered: All of them.
-        unknown: Dropped: too little is known.
-        empty: Dropped: none of the classes but the first.
-        unwanted: Passed over in search of a wanted class.
-        kept: The rest.
-    """
-
-    considered: int = 0
-    unknown: int = 0
-    empty: int = 0
-    unwanted: int = 0
-    kept: int = 0
 
 
 class ChipPlan:
@@ -185,16 +157,15 @@ class ChipPlan:
         if not scenes:
             return
         sides = [self._block_cells(scene) for scene in scenes]
-        areas = [_by_blocks(scene.overview.known, side) for scene, side in zip(scenes, sides, strict=True)]
+        areas = [sum_by_blocks(scene.overview.known, side) for scene, side in zip(scenes, sides, strict=True)]
         chosen = block_split(areas, self.settings.val_share, np.random.default_rng((self.seed, _BLOCKS)))
         for scene, side, val in zip(scenes, sides, chosen, strict=True):
-            cells = _to_cells(val, side, scene.overview.known.shape)
+            cells = blocks_to_cells(val, side, scene.overview.known.shape)
             if (~val).any():
                 self._train.append(self._append(scene.only(~cells)))
             if val.any():
                 self._val.append(self._append(scene.only(cells)))
-                side_px = side * scene.overview.cell_px
-                self._blocks[self._val[-1]] = [_block(scene.shape, side_px, *at) for at in np.argwhere(val)]
+                self._blocks[self._val[-1]] = block_windows(val, side * scene.overview.cell_px, scene.shape)
 
     def _block_cells(self, scene: LabelledScene) -> int:
         """Side of a block in cells of the overview: blocks end where cells do, so that their counts are exact."""
@@ -292,10 +263,10 @@ class ChipPlan:
         least, most = part.overview.bounds(rows, cols, self.settings.chip_px)
         kept: list[Draw] = []
         for i, window in enumerate(windows):
-            reason = _lack(least[i], demand)
-            if reason and not (reason := _lack(most[i], demand)):
+            reason = lack(least[i], demand)
+            if reason and not (reason := lack(most[i], demand)):
                 mask = part.chip(window).mask
-                reason = _lack(np.bincount(mask.ravel(), minlength=UNKNOWN + 1)[: len(self.classes)], demand)
+                reason = lack(np.bincount(mask.ravel(), minlength=UNKNOWN + 1)[: len(self.classes)], demand)
             counts.considered += 1
             if reason:
                 setattr(counts, reason, getattr(counts, reason) + 1)
@@ -339,32 +310,6 @@ class ChipPlan:
             counts.empty,
             counts.unwanted,
         )
-
-
-def _lack(pixels: np.ndarray, demand: Demand) -> str:
-    """What a window with so many pixels of each class lacks: a field of :class:`Counts`, or nothing."""
-    if pixels.sum() < demand.known_px:
-        return "unknown"
-    if pixels[1:].sum() < demand.foreground_px:
-        return "empty"
-    if demand.wanted is not None and pixels[demand.wanted] < demand.wanted_px:
-        return "unwanted"
-    return ""
-
-
-def _by_blocks(cells: np.ndarray, side: int) -> np.ndarray:
-    """Sums over squares of cells."""
-    rows, cols = (np.arange(0, size, side) for size in cells.shape)
-    return np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
-
-
-def _to_cells(blocks: np.ndarray, side: int, shape: tuple[int, ...]) -> np.ndarray:
-    return blocks.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]]
-
-
-def _block(shape: tuple[int, int], side_px: int, row: int, col: int) -> Window:
-    top, left = int(row) * side_px, int(col) * side_px
-    return Window(left, top, min(side_px, shape[1] - left), min(side_px, shape[0] - top))
 
 
 def _middle_gsd(scenes: Sequence[LabelledScene]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from rasterio.windows import Window
 
 from eaves.errors import SettingsError
 
@@ -46,3 +47,23 @@ def block_split(areas: Sequence[np.ndarray], val_share: float, rng: np.random.Ge
     chosen[order[:count]] = True
     ends = np.cumsum([area.size for area in areas])[:-1]
     return [part.reshape(area.shape) for part, area in zip(np.split(chosen, ends), areas, strict=True)]
+
+
+def sum_by_blocks(cells: np.ndarray, side: int) -> np.ndarray:
+    """Sum cells, ``(rows, cols)``, over squares of ``side`` cells; the last ones may be smaller."""
+    rows, cols = (np.arange(0, size, side) for size in cells.shape)
+    return np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
+
+
+def blocks_to_cells(blocks: np.ndarray, side: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Give every cell of ``shape`` the value of its block."""
+    return blocks.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]]
+
+
+def block_windows(blocks: np.ndarray, side_px: int, shape: tuple[int, int]) -> list[Window]:
+    """Return the windows of the blocks that are true, cut at the scene's edge."""
+    corners = np.argwhere(blocks) * side_px
+    return [
+        Window(int(left), int(top), min(side_px, shape[1] - int(left)), min(side_px, shape[0] - int(top)))
+        for top, left in corners
+    ]

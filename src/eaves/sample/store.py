@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,11 +17,10 @@ from eaves.errors import OutputError, SceneError, SettingsError
 from eaves.exchange.atomic import whole_file
 from eaves.labels import UNKNOWN
 from eaves.sample.source import Chip
+from eaves.sample.writers import PARTS, FolderWriter, Hdf5Writer, whole_folder
 
 Format = Literal["eaves", "hdf5"]
 _VERSION = 1
-_HEADER_BYTES = 128
-_PARTS = ("images", "masks", "valid")
 
 
 class ChipRecord(NamedTuple):
@@ -75,7 +70,7 @@ class ChipStore:
         self.gsd_m: float | None = index["gsd_m"]
         self.credits: tuple[str, ...] = tuple(index["credits"])
         self.records: list[dict[str, Any]] = index["chips"]
-        shapes = [arrays[part].shape for part in _PARTS]
+        shapes = [arrays[part].shape for part in PARTS]
         if {shape[0] for shape in shapes} != {len(self.records)} or len({shape[-2:] for shape in shapes}) != 1:
             raise _damaged(self.path, f"{len(self.records)} records for arrays of {shapes}")
 
@@ -91,7 +86,7 @@ class ChipStore:
         if not -len(self) <= index < len(self):
             raise IndexError(f"chip {index} of {len(self)}")
         try:
-            return Chip(*(np.array(self._arrays()[part][index % len(self)]) for part in _PARTS))
+            return Chip(*(np.array(self._arrays()[part][index % len(self)]) for part in PARTS))
         except OSError as error:
             raise _damaged(self.path, f"chip {index}: {error}") from None
 
@@ -119,8 +114,8 @@ class ChipStore:
         try:
             if self._hdf5:
                 file = h5py.File(self.path, "r")
-                return {part: file[part] for part in (*_PARTS, "index")}
-            return {part: np.load(self.path / f"{part}.npy", mmap_mode="r") for part in _PARTS}
+                return {part: file[part] for part in (*PARTS, "index")}
+            return {part: np.load(self.path / f"{part}.npy", mmap_mode="r") for part in PARTS}
         except FileNotFoundError as error:
             raise SceneError(
                 "stored chips", f"{self.path}: {error.filename or error}", "check the path, or make them: eaves sample"
@@ -184,8 +179,8 @@ def write_chips(
         "gsd_m": gsd_m,
         "credits": list(credits),
     }
-    opening = _whole_folder(path) if format == "eaves" else whole_file(path)
-    with opening as partial, _Folder(partial) if format == "eaves" else _Hdf5(partial) as writer:
+    opening = whole_folder(path) if format == "eaves" else whole_file(path)
+    with opening as partial, FolderWriter(partial) if format == "eaves" else Hdf5Writer(partial) as writer:
         told: list[dict[str, Any]] = []
         kind: tuple[Any, ...] | None = None
         for record in records:
@@ -201,110 +196,6 @@ def write_chips(
             raise SettingsError("chips to store", "none", "check the splits, the AOI, min_known and keep_empty")
         writer.finish({**header, "chips": told})
     return len(told)
-
-
-# --- writers ----------------------------------------------------------------------------------------------------------
-
-
-class _Writer(Protocol):
-    def append(self, chip: Chip) -> None: ...
-    def finish(self, index: dict[str, Any]) -> None: ...
-    def __enter__(self) -> _Writer: ...
-    def __exit__(self, *error: object) -> None: ...
-
-
-class _Folder:
-    """Arrays grow at the end; their headers, which hold the count, are written last."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[str, io.BufferedWriter] = {}
-        self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
-        self._count = 0
-
-    def __enter__(self) -> _Folder:
-        return self
-
-    def append(self, chip: Chip) -> None:
-        for part, array in zip(_PARTS, chip, strict=True):
-            if part not in self._files:
-                self._files[part] = (self._folder / f"{part}.npy").open("wb")
-                self._files[part].write(bytes(_HEADER_BYTES))
-                self._kinds[part] = (array.dtype, array.shape)
-            self._files[part].write(np.ascontiguousarray(array).data)
-        self._count += 1
-
-    def finish(self, index: dict[str, Any]) -> None:
-        for part, file in self._files.items():
-            dtype, shape = self._kinds[part]
-            file.seek(0)
-            file.write(_npy_header(dtype, (self._count, *shape)))
-        (self._folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._files.values():
-            file.close()
-
-
-class _Hdf5:
-    """Datasets of one chip a chunk, grown in steps."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = h5py.File(path, "w")
-        self._count = 0
-
-    def __enter__(self) -> _Hdf5:
-        return self
-
-    def append(self, chip: Chip) -> None:
-        for part, array in zip(_PARTS, chip, strict=True):
-            if part not in self._file:
-                self._file.create_dataset(
-                    part,
-                    shape=(0, *array.shape),
-                    maxshape=(None, *array.shape),
-                    chunks=(1, *array.shape),
-                    dtype=array.dtype,
-                    compression="gzip",
-                    compression_opts=4,
-                    shuffle=True,
-                    fletcher32=True,
-                )
-            self._dataset(part).resize(self._count + 1, axis=0)
-            self._dataset(part)[self._count] = array
-        self._count += 1
-
-    def finish(self, index: dict[str, Any]) -> None:
-        text = json.dumps(index).encode()
-        self._file.create_dataset("index", data=np.frombuffer(text, np.uint8), compression="gzip", fletcher32=True)
-        self._file["images"].attrs["about"] = "(n, c, h, w); masks and valid are (n, h, w); index is JSON in UTF-8"
-
-    def _dataset(self, part: str) -> Any:
-        return self._file[part]
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-
-def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """Version 1.0 of NumPy's format, padded to a fixed length."""
-    told = repr({"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
-    start = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
-    return start + told.encode().ljust(_HEADER_BYTES - 11) + b"\n"
-
-
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(path)
-    except OSError as error:
-        raise OutputError(f"a folder that can be written at {path}", str(error), "choose another place") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 # --- index ------------------------------------------------------------------------------------------------------------

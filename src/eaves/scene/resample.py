@@ -34,8 +34,8 @@ def axis_taps(start: int, count: int, factor: float, source_px: int) -> Taps:
         source_px: Length of the source axis; nothing is drawn from beyond it.
 
     Example:
-        >>> axis_taps(0, 2, 1.5, 3).weights.round(2).tolist()
-        [[0.67, 0.33], [0.33, 0.67]]
+        >>> axis_taps(0, 2, 2.0, 4).first.tolist(), axis_taps(0, 2, 2.0, 4).weights.tolist()
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]])
     """
     index = np.arange(start, start + count, dtype=np.float64)
     if factor > 1:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
 
 from eaves.exchange.atomic import whole_file
 
@@ -89,10 +90,10 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], path: str | Pat
 
 def overlay_figure(
     image: np.ndarray,
-    found: Sequence[Any],
+    found: ArrayLike,
     path: str | Path,
     *,
-    reference: Sequence[Any] = (),
+    reference: ArrayLike = (),
     title: str = "",
     width_px: int = 1600,
 ) -> None:
@@ -111,7 +112,8 @@ def overlay_figure(
     """
     _, height, width = image.shape
     scale = width_px / max(height, width)
-    band = 34 if title or len(reference) else 0
+    compared = np.size(np.asarray(reference, dtype=object)) > 0
+    band = 34 if title or compared else 0
     figure = Figure(figsize=(width * scale / 100, (height * scale + band) / 100), dpi=100)
     share = height * scale / (height * scale + band)
     axes = figure.add_axes((0, 0, 1, share))
@@ -124,13 +126,13 @@ def overlay_figure(
     if band:
         figure.text(0.01, (1 + share) / 2, title, va="center", fontsize=11)
         legend = [Line2D([], [], color=FOUND, lw=3, label="found")]
-        legend += [Line2D([], [], color=WANTED, lw=3, label="reference")] if len(reference) else []
+        legend += [Line2D([], [], color=WANTED, lw=3, label="reference")] if compared else []
         figure.patch.set_facecolor("#e9e9e9")
         figure.legend(handles=legend, loc="upper right", ncols=2, frameon=False, borderaxespad=0.3)
     _save(figure, path)
 
 
-def _rings(outlines: Sequence[Any]) -> list[np.ndarray]:
+def _rings(outlines: ArrayLike) -> list[np.ndarray]:
     parts = shapely.get_parts(np.asarray(outlines, dtype=object))
     return [shapely.get_coordinates(ring) for ring in shapely.get_rings(parts)]
 

@@ -47,6 +47,7 @@ def render(city: City, window: Window | None = None) -> tuple[np.ndarray, np.nda
         valid: bool, ``(h, w)``; false in the corner without imagery, where ``image`` is 0.
 
     Example:
+        >>> from eaves.synth import plan_city
         >>> city = plan_city(64, seed=1)
         >>> render(city, Window(8, 8, 32, 16))[0].shape
         (3, 16, 32)

@@ -18,7 +18,7 @@ from eaves.exchange.atomic import whole_file
 from eaves.labels import UNKNOWN
 from eaves.progress import OnProgress, Progress
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_iou", "seconds")
+COLUMNS: list[str] = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_iou", "seconds"]
 
 
 class Watch(L.Callback):

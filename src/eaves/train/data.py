@@ -33,7 +33,7 @@ class ChipSource(Protocol):
         """The validation items."""
         ...
 
-    def load(self, item: Any) -> Chip:
+    def load(self, item: Any, /) -> Chip:
         """The chip of an item."""
         ...
 
@@ -57,7 +57,7 @@ class StoredChips:
         """The validation chips."""
         return [int(index) for index in self.store.indices("val")]
 
-    def load(self, item: int) -> Chip:
+    def load(self, item: int, /) -> Chip:
         """Read one."""
         return self.store[item]
 

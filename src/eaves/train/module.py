@@ -42,6 +42,7 @@ class SegmentationTask(L.LightningModule):
         total_steps: int,
     ) -> None:
         super().__init__()
+        self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.network, self.loss, self.classes, self.fit, self.total_steps = network, loss, classes, fit, total_steps
         self._seen = {stage: _Sums(len(classes)) for stage in ("train", "val")}

@@ -72,7 +72,7 @@ def demo_city(out: str | Path = "eaves-demo", *, seed: int = 0, on_progress: OnP
     result = evaluate_footprints(
         found.path, test.buildings, out / "evaluation", scene=test.scene, min_area_m2=4.0, on_progress=on_progress
     )
-    return Story(out, result.report, _tell(out, test.count, found.count, result.report, time.monotonic() - began))
+    return Story(out, result.report, _tell(out, test.number, found.number, result.report, time.monotonic() - began))
 
 
 def _tell(out: Path, buildings: int, found: int, report: MetricsReport, seconds: float) -> str:
@@ -81,8 +81,8 @@ def _tell(out: Path, buildings: int, found: int, report: MetricsReport, seconds:
     assert objects is not None
     return f"""
 A network learned from one synthetic city and then saw another for the first time: {found} footprints where
-{buildings} buildings stand. Pixel IoU {pixels.iou or 0:.3f}; object F1 {objects.f1:.3f}: {objects.tp} right, {objects.fp} wrong,
-{objects.fn} missed. All of it took {seconds:.0f} s.
+{buildings} buildings stand. Pixel IoU {pixels.iou or 0:.3f}, object F1 {objects.f1:.3f}
+({objects.tp} right, {objects.fp} wrong, {objects.fn} missed). All of it took {seconds:.0f} s.
 
   {out}/footprints.gpkg          the footprints: open them in QGIS over {out}/test/scene.tif
   {out}/scores.tif               the score map behind them

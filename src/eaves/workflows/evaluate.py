@@ -154,8 +154,8 @@ def _common_system(
         raise LabelError("two layers with a CRS, or two in pixels", f"no CRS in {bare}", "assign it its CRS")
     if found.crs is not None and wanted.crs != found.crs:
         wanted = wanted.to_crs(found.crs)
-    extents = [shapely.box(*layer.total_bounds) for layer in (found, wanted) if len(layer)]
-    if len(extents) == 2 and not extents[0].intersects(extents[1]):
+    extents = [layer.total_bounds for layer in (found, wanted) if len(layer)]
+    if len(extents) == 2 and ((extents[0][:2] > extents[1][2:]) | (extents[1][:2] > extents[0][2:])).any():
         raise LabelError(
             "a prediction and a reference of the same place",
             f"bounds {found.total_bounds.round(1).tolist()} and {wanted.total_bounds.round(1).tolist()}",
@@ -171,7 +171,8 @@ def _grid_around(layer: gpd.GeoDataFrame, gsd_m: float) -> GeoBox:
     if layer.crs is None:
         return GeoBox.from_bbox((left, bottom, right, top), crs=None, resolution=1)
     local = metric_crs(layer.crs, (left + right) / 2, (bottom + top) / 2)
-    return GeoBox.from_bbox(tuple(layer.to_crs(local).total_bounds), crs=local.to_wkt(), resolution=gsd_m)
+    west, south, east, north = layer.to_crs(local).total_bounds
+    return GeoBox.from_bbox((west, south, east, north), crs=local.to_wkt(), resolution=gsd_m)
 
 
 def _windows(grid: GeoBox, scores: Any) -> Iterator[tuple[Window, np.ndarray | None]]:
@@ -211,13 +212,21 @@ def _match(
         local = metric_crs(crs, (left + right) / 2, (bottom + top) / 2)
         found, wanted = found.to_crs(local), wanted.to_crs(local)
         area = None if area is None else area.to_crs(local)
-    found, wanted = (layer.explode(ignore_index=True) for layer in (found, wanted))
+    found, wanted = _single(found), _single(wanted)
     if area is not None:
         inside = shapely.union_all(area.geometry.to_numpy())
-        found, wanted = (layer[inside_aoi(layer.geometry, inside)].reset_index(drop=True) for layer in (found, wanted))
+        found, wanted = (
+            gpd.GeoDataFrame(layer[inside_aoi(layer.geometry, inside)].reset_index(drop=True))
+            for layer in (found, wanted)
+        )
     scores = found["score"].to_numpy() if "score" in found else None
     matches = match(found.geometry.to_numpy(), wanted.geometry.to_numpy(), scores, iou=iou, min_area=min_area_m2)
     return matches, _match_table(matches, found, wanted, crs)
+
+
+def _single(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Its polygons one by one."""
+    return gpd.GeoDataFrame(layer.explode(ignore_index=True))
 
 
 def _match_table(matches: Matches, found: gpd.GeoDataFrame, wanted: gpd.GeoDataFrame, crs: Any) -> gpd.GeoDataFrame:
@@ -250,7 +259,7 @@ def _picture(
         if layer.crs is not None and view.crs is not None:
             layer = layer.to_crs(view.crs.to_wkt())
         matrix = (to_pixels.a, to_pixels.b, to_pixels.d, to_pixels.e, to_pixels.c, to_pixels.f)
-        return layer.geometry.affine_transform(matrix).to_numpy()
+        return np.asarray(layer.geometry.affine_transform(matrix), dtype=object)
 
     shown = [pixels(found), pixels(wanted)]
     if area is not None:

@@ -20,14 +20,14 @@ class CityFiles(NamedTuple):
         buildings: The truth.
         roads: Centre lines with widths.
         noisy: Buildings as a volunteer's map might have them.
-        count: Buildings.
+        number: Buildings.
     """
 
     scene: Path
     buildings: Path
     roads: Path
     noisy: Path
-    count: int
+    number: int
 
 
 def synth_city(
@@ -56,7 +56,7 @@ def synth_city(
         OutputError: The folder cannot be written.
 
     Example:
-        >>> synth_city("city", size_px=1024, seed=3).count > 0  # doctest: +SKIP
+        >>> synth_city("city", size_px=1024, seed=3).number > 0  # doctest: +SKIP
         True
     """
     out = Path(out)

@@ -24,12 +24,12 @@ class Footprints(NamedTuple):
 
     Attributes:
         path: The vector file.
-        count: Footprints in it.
+        number: Footprints in it.
         dropped: Outlines smaller than the least area, left out.
     """
 
     path: Path
-    count: int
+    number: int
     dropped: int
 
 
