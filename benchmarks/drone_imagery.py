@@ -71,7 +71,7 @@ def main() -> None:
                 "precision": f"{pixels['precision']:.3f}",
                 "recall": f"{pixels['recall']:.3f}",
                 "object F1": f"{objects['f1']:.3f}",
-                "footprints": f"{objects['predictions']} for {objects['references']}",
+                "footprints": f"{objects['tp'] + objects['fp']} for {objects['tp'] + objects['fn']}",
                 "merged (buildings)": f"{objects['merged']} ({objects['swallowed']})",
                 "split": objects["split"],
                 "extract": f"{cost['seconds']:.0f} s",

@@ -17,9 +17,23 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and a key that does not exist is an error."""
+    """Base of all settings: immutable, and a key that does not exist is an error.
+
+    TOML has no null, so the word ``none`` unsets a number that is optional.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_unsets(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
+        unset = {
+            key for key, kind in kinds.items() if data.get(key) == "none" and type(None) in kind and str not in kind
+        }
+        return {key: None if key in unset else value for key, value in data.items()}
 
 
 # --- recipe -----------------------------------------------------------------------------------------------------------
@@ -149,7 +163,7 @@ class FitSettings(Settings):
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     monitor: Literal["iou", "loss"] = "iou"
 
 
@@ -226,7 +240,7 @@ class ClassSettings(Settings):
     """The classes that a network tells apart; the first is the background.
 
     Attributes:
-        names: At least two.
+        names: At least two, each once; ``unknown`` is no class.
         rest: What pixels are that no label covers inside the known area: a class, or ``unknown``.
     """
 
@@ -234,7 +248,9 @@ class ClassSettings(Settings):
     rest: str = "background"
 
     @model_validator(mode="after")
-    def _rest_exists(self) -> Self:
+    def _names_fit(self) -> Self:
+        if len(set(self.names)) < len(self.names) or "unknown" in self.names:
+            raise ValueError(f"names are {list(self.names)}, of which one is there twice or is 'unknown'")
         if self.rest not in (*self.names, "unknown"):
             raise ValueError(f"rest is {self.rest!r}, which is neither a class of {list(self.names)} nor 'unknown'")
         return self
@@ -247,7 +263,7 @@ class Dataset(Settings):
         scene: The scenes.
         classes: Shared by all of them.
         credits: Makers and licences of imagery and labels; a model trained on them carries these on.
-        root: Folder to which the paths are relative; set when the file is read.
+        root: Folder to which the paths are relative; in a file, itself relative to the file's folder.
     """
 
     scene: Annotated[tuple[SceneEntry, ...], Field(min_length=1)]
@@ -271,7 +287,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except FileNotFoundError:
         raise SettingsError("a TOML file", f"{path}, which does not exist", "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -292,9 +308,12 @@ def parse(kind: type[S], data: dict[str, Any], *, source: str) -> S:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        # A misspelt key also leaves the right one missing: the misspelling is what to tell.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        where = _place(first["loc"])
+        places = {_place(one["loc"]) for one in error.errors()}
+        others = sum(not f"{where}.".startswith(f"{place}.") for place in places)  # a list is not wrong beside its item
+        more = f" (and {others} more)" if others else ""
         if first["type"] == "extra_forbidden":
             known = _names_beside(kind, first["loc"])
             raise SettingsError(
@@ -305,7 +324,7 @@ def parse(kind: type[S], data: dict[str, Any], *, source: str) -> S:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read a DATASET TOML; relative paths in it are relative to its folder.
+    """Read a DATASET TOML; relative paths in it are relative to its folder (or to ``root`` in it).
 
     Raises:
         SettingsError: The file is missing, not TOML, or has wrong or unknown keys.
@@ -323,7 +342,7 @@ def load_dataset(path: str | Path) -> Dataset:
                     f"class {unknown[0]!r} for {entry.image}",
                     _suggest(unknown[0], sorted(known)),
                 )
-    return dataset.model_copy(update={"root": Path(path).resolve().parent})
+    return dataset.model_copy(update={"root": Path(path).resolve().parent / dataset.root})
 
 
 def recipe_names() -> list[str]:
@@ -369,7 +388,7 @@ def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
         try:
             value = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
-            value = text
+            value = text.strip()
         *parents, last = path.strip().split(".")
         inner = result
         for name in parents:
@@ -385,6 +404,11 @@ def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
 def _suggest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"write {near[0]!r}" if near else f"use one of {', '.join(sorted(known))}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """A location as the file has it, without pydantic's names of a choice of types."""
+    return ".".join(str(part) for part in location if "[" not in str(part))
 
 
 def _names_beside(kind: type[Settings], location: tuple[int | str, ...]) -> list[str]:

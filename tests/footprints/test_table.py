@@ -9,7 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from eaves.footprints import Traced, footprint_table, trace
+from eaves.footprints import Traced, footprint_table, simplify, trace
 
 UTM = "EPSG:32645"
 NORTH_UP = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
@@ -95,7 +95,8 @@ def test_polygons_are_valid_even_where_coordinates_are_coarse():
     random = np.random.default_rng(1)
     field = ndimage.gaussian_filter(random.normal(size=(300, 300)), 1.5)
     traced = trace(np.where(field > 0, np.uint8(254), np.uint8(0)), 0.5)
-    coarse = Affine(1, 0, 2.0**50, 0, -1, 2.0**50)  # a quarter of a pixel is the finest step there
-    table, _ = footprint_table(traced, GeoBox((300, 300), coarse, None))
-    assert len(table) > 100
+    far = 2.0**51  # where half a pixel is the finest step
+    table, _ = footprint_table(traced, GeoBox((300, 300), Affine(1, 0, far, 0, -1, far), None))
     assert table.is_valid.all()
+    rounded = shapely.transform(simplify(traced.polygons), lambda xy: xy + far)
+    assert not shapely.is_valid(rounded).all()

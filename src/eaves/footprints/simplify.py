@@ -20,10 +20,10 @@ def simplify(polygons: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
     Every ring is cut by Douglas & Peucker (1973) into stretches that stay within ``tolerance_px`` of their chord.
     A line is fitted to each stretch by least squares (without the pixel next to either corner, which blur has rounded),
     and corners are where neighbouring lines meet, unless that is farther than ``2 * tolerance_px`` from the corner that
-    Douglas & Peucker chose. Unlike their polygon alone, which cuts every rounded corner, this keeps the area unbiased.
-    A ring that is too small for that (its area would change by a fifth) takes its corners from the traced vertices, and
-    so do polygons whose fitted outlines would cross. Each polygon is treated alone: neighbours closer than the
-    tolerance may come to overlap by a sliver.
+    Douglas & Peucker chose. Their polygon alone cuts every rounded corner; this gives corners back, and the area lost.
+    A ring that is too small for the tolerance (its area would change by a fifth) gets a half, a quarter or none of it;
+    a polygon whose fitted outlines would cross takes its corners from the traced vertices. Each polygon is treated
+    alone: neighbours closer than the tolerance may come to overlap by a sliver.
 
     Args:
         polygons: Valid shapely Polygons with about one vertex a pixel, as ``trace`` gives them, object ``(n,)``.
@@ -62,21 +62,23 @@ def _fit_rings(coords, ring_ends, tolerance, out, out_ends):
     corners, stack = np.empty(longest + 1, np.int64), np.empty((longest + 1, 2), np.int64)
     n = 0
     for ring in range(len(ring_ends) - 1):
-        whole = coords[ring_ends[ring] : ring_ends[ring + 1]]
-        xy, area = whole[:-1], _area(whole)
-        count = _cut(xy, tolerance, corners, stack)
-        fitted = out[n : n + count + 1]
-        _meet_lines(xy, corners, count, tolerance, fitted)
-        if count < 3 or abs(_area(fitted) - area) > _AREA_CHANGE * abs(area):
-            for i in range(count + 1):
-                fitted[i, 0], fitted[i, 1] = xy[corners[i] % len(xy), 0], xy[corners[i] % len(xy), 1]
-        if count < 3 or abs(_area(fitted) - area) > _AREA_CHANGE * abs(area):
-            count = len(xy)
-            for i in range(count + 1):
-                out[n + i, 0], out[n + i, 1] = whole[i, 0], whole[i, 1]
-        n += count + 1
+        n += _fit_ring(coords[ring_ends[ring] : ring_ends[ring + 1]], tolerance, corners, stack, out[n:])
         out_ends[ring + 1] = n
     return n
+
+
+@njit(cache=True, nogil=True)
+def _fit_ring(ring, tolerance, corners, stack, out):
+    xy, area = ring[:-1], _area(ring)
+    for step in (tolerance, tolerance / 2, tolerance / 4):
+        count = _cut(xy, step, corners, stack)
+        if count >= 3:
+            fitted = out[: count + 1]
+            _meet_lines(xy, corners, count, step, fitted)
+            if abs(_area(fitted) - area) <= _AREA_CHANGE * abs(area):
+                return count + 1
+    out[: len(ring)] = ring
+    return len(ring)
 
 
 @njit(cache=True, nogil=True)

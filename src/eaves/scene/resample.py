@@ -51,8 +51,8 @@ def axis_taps(start: int, count: int, factor: float, source_px: int) -> Taps:
         share = center - first
         weights = np.stack([1 - share, share], axis=1)
     weights /= weights.sum(axis=1, keepdims=True)
-    used = weights.max(axis=0) > 1e-9
-    return Taps(first.astype(np.int64), np.ascontiguousarray(weights[:, used], dtype=np.float32))
+    taps = 1 + int(np.flatnonzero(weights.max(axis=0) > 1e-9)[-1])  # the last ones may all be idle
+    return Taps(first.astype(np.int64), np.ascontiguousarray(weights[:, :taps], dtype=np.float32))
 
 
 def resample(
@@ -75,6 +75,8 @@ def resample(
     image = values / np.maximum(share, 1e-6)
     if pixels.dtype.kind in "iu":
         limits = np.iinfo(pixels.dtype)
+        if pixels.dtype.itemsize > 2:
+            image = image.astype(np.float64)  # in single precision the limits themselves would overflow
         image = np.clip(np.rint(image), limits.min, limits.max)
     return image.astype(pixels.dtype), share[0] >= 0.5
 

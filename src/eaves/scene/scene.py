@@ -25,6 +25,7 @@ from eaves.scene.resample import axis_taps, resample
 
 _DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "WEBP", "JP2OpenJPEG", "JP2ECW", "HFA", "ENVI", "MRF", "BMP", "AAIGrid")
 _REMOTE = ("http://", "https://", "s3://", "gs://", "/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/")
+_CHUNK_PX = 512
 _GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.vrt,.jp2,.png,.jpg",
@@ -189,6 +190,25 @@ class Scene:
     def _read_inside(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         if self._factor == 1:
             return self._read_native(window)
+        height, width = int(window.height), int(window.width)
+        if max(height, width) > _CHUNK_PX:
+            # Resampling needs floats: a wide window is made of chunks, or it would take 30 bytes a native pixel.
+            parts = [
+                [
+                    self._read_inside(
+                        Window(
+                            window.col_off + left,
+                            window.row_off + top,
+                            min(_CHUNK_PX, width - left),
+                            min(_CHUNK_PX, height - top),
+                        )
+                    )
+                    for left in range(0, width, _CHUNK_PX)
+                ]
+                for top in range(0, height, _CHUNK_PX)
+            ]
+            image = np.concatenate([np.concatenate([part[0] for part in row], axis=2) for row in parts], axis=1)
+            return image, np.block([[part[1] for part in row] for row in parts])
         native_rows, native_cols = self.native_grid.shape
         rows = axis_taps(int(window.row_off), int(window.height), self._factor, native_rows)
         cols = axis_taps(int(window.col_off), int(window.width), self._factor, native_cols)

@@ -114,9 +114,11 @@ def overlay_figure(
     scale = width_px / max(height, width)
     compared = np.size(np.asarray(reference, dtype=object)) > 0
     band = 34 if title or compared else 0
-    figure = Figure(figsize=(width * scale / 100, (height * scale + band) / 100), dpi=100)
-    share = height * scale / (height * scale + band)
-    axes = figure.add_axes((0, 0, 1, share))
+    wide = max(width * scale, 520 if band else 1)  # room for title and legend above a narrow picture
+    tall = height * scale + band
+    figure = Figure(figsize=(wide / 100, tall / 100), dpi=100)
+    share = height * scale / tall
+    axes = figure.add_axes((0.5 - width * scale / wide / 2, 0, width * scale / wide, share))
     axes.imshow(np.moveaxis(image, 0, -1), extent=(0, width, height, 0), interpolation="antialiased")
     line = min(2.2, max(0.7, 1.4 * scale))
     for outlines, color, weight in ((reference, WANTED, line * 0.9), (found, FOUND, line)):

@@ -15,7 +15,7 @@ from eaves.workflows.sample import sample_chips
 from eaves.workflows.synth import synth_city
 from eaves.workflows.train import train_model
 
-_TRAIN_PX, _TEST_PX = 1536, 1024
+_TRAIN_PX, _TEST_PX = 2048, 1024
 _DATASET = """\
 # What a DATASET looks like; yours names your own images and labels.
 credits = ["Synthetic city, made by eaves synth"]

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
-from rasterio.windows import Window
 
-from eaves.errors import EavesError
-from eaves.exchange.vectors import read_vectors
-from eaves.labels import LabelLayer, block_offsets, overlap, summarize_offsets
-from eaves.sample import ChipPlan, LabelledScene, open_dataset
-from eaves.scene import Scene, areas_m2
-from eaves.settings import ChipSettings, Dataset, load_dataset
+from eaves.errors import EavesError, EavesWarning, SettingsError
+from eaves.sample import ChipPlan, LabelledScene
+from eaves.scene import Scene
+from eaves.settings import ChipSettings, Dataset, SceneEntry, load_dataset
+from eaves.workflows.examine import Finding, label_findings, offset_finding, offset_view, scene_findings
 
-_LOOK_PX = 2048  # a scene is judged on a view of at most this size
-_OFFSET_GSD_M = 0.3
-_OFFSET_LIMIT_M = 1.2
-
-
-class Finding(NamedTuple):
-    """One line of the page.
-
-    Attributes:
-        level: ``ok``, ``note``, ``warning`` (results may suffer), ``error`` (it will fail).
-        topic: What was looked at.
-        text: What was found, and what to do.
-    """
-
-    level: Literal["ok", "note", "warning", "error"]
-    topic: str
-    text: str
+_CHIP_PX = 256
 
 
 def doctor_scene(
@@ -57,181 +40,109 @@ def doctor_scene(
         allow_vrt: Open virtual rasters.
 
     Returns:
-        The page, line by line.
+        The page, line by line. What was mended or skipped on the way stands there too, as warnings.
+
+    Raises:
+        SettingsError: The dataset cannot be read; or an argument is given that says nothing here.
 
     Example:
         >>> [line.text for line in doctor_scene("ortho.tif") if line.level == "error"]  # doctest: +SKIP
         []
     """
     if str(scene).endswith(".toml"):
+        given = {"labels": labels, "aoi": aoi, "nodata": nodata, "ground_gsd_m": ground_gsd_m, "allow_vrt": allow_vrt}
+        if extra := [name for name, value in given.items() if value is not None and value is not False]:
+            told = f"{', '.join(extra)} beside the dataset {scene}"
+            raise SettingsError("a dataset alone", told, "write it into the dataset, scene by scene")
         return list(_dataset_findings(load_dataset(scene), model))
+    if aoi is not None and labels is None:
+        raise SettingsError("labels that the AOI bounds", "an AOI alone", "name the labels too")
     try:
         opened = Scene(scene, nodata=nodata, ground_gsd_m=ground_gsd_m, allow_vrt=allow_vrt)
     except EavesError as error:
         return [Finding("error", "scene", str(error))]
-    findings = list(_scene_findings(opened))
-    if model is not None:
-        findings += _model_findings(opened, Path(model))
+    findings = list(scene_findings(opened, model))
     if labels is not None:
-        findings += _label_findings(opened, Path(labels), aoi)
+        findings += _heed("labels", label_findings(opened, Path(labels), aoi), set())
     return findings
 
 
-def _scene_findings(scene: Scene) -> Iterator[Finding]:
-    rows, cols = scene.shape
-    yield Finding("ok", "size", f"{cols} x {rows} px, blocks of {scene.block_px[1]} x {scene.block_px[0]} px")
-    if scene.block_px[0] < 8 and rows * cols > 50e6:
-        yield Finding("note", "layout", "stored by rows, which is slow to cut: gdal_translate -of COG makes tiles")
-    if scene.crs is None:
-        yield Finding(
-            "warning", "CRS", "none: footprints will be in pixels; assign one with gdal_edit -a_srs if you know it"
-        )
-    else:
-        yield Finding("ok", "CRS", _name_of(scene.crs))
-    if scene.gsd_m is None:
-        yield Finding("warning", "GSD", "unknown: a model with a resolution needs --ground-gsd-m")
-    else:
-        level = "ok" if 0.03 <= scene.gsd_m <= 1.5 else "warning"
-        more = "" if level == "ok" else ": buildings are seen well between 0.03 and 1.5 m"
-        yield Finding(level, "GSD", f"{scene.gsd_m:.3f} m on the ground{more}")
-    yield Finding("ok", "bands", f"{len(scene.bands)} x {scene.dtype} ({', '.join(scene.color_names)})")
-    if scene.dtype != np.uint8:
-        yield Finding("note", "type", f"{scene.dtype}: only models trained on such pixels fit")
-    try:
-        image, valid = scene.fit(_LOOK_PX).read()
-    except EavesError as error:
-        yield Finding("error", "pixels", str(error))
-        return
-    share = 1 - valid.mean()
-    if not valid.any():
-        yield Finding("error", "nodata", "no pixel has imagery")
-        return
-    yield Finding("ok" if share < 0.5 else "note", "nodata", f"{share:.1%} of the scene has no imagery")
-    if scene.nodata is None and scene.dtype == np.uint8:
-        yield from _unmarked_borders(image, valid)
-    spread = [float(np.subtract(*np.percentile(band[valid], (98, 2)))) for band in image]
-    if min(spread) <= 0:
-        yield Finding("warning", "contrast", f"band {int(np.argmin(spread)) + 1} is constant")
+def _heed(topic: str, findings: Iterator[Finding], told: set[str]) -> Iterator[Finding]:
+    """The findings, then what Eaves warned of while they were made, but for what was told before."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", EavesWarning)
+        page = list(findings)
+    yield from page
+    for one in said:
+        if not issubclass(one.category, EavesWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        elif (text := str(one.message)) not in told:
+            told.add(text)
+            yield Finding("warning", topic, text)
 
 
-def _unmarked_borders(image: np.ndarray, valid: np.ndarray) -> Iterator[Finding]:
-    """A white or black margin that the file does not call nodata."""
-    edge = np.zeros_like(valid)
-    edge[[0, -1]] = edge[:, [0, -1]] = True
-    for value, word in ((255, "white"), (0, "black")):
-        same = (image == value).all(axis=0) & valid
-        if same[edge].mean() > 0.02 and same.mean() > 0.005:
-            yield Finding(
-                "warning",
-                "margin",
-                f"{same.mean():.1%} of the scene is pure {word} and reaches the edge: if that is no imagery, "
-                f"add --nodata {value} (nodata = {value} in a dataset)",
-            )
-
-
-def _model_findings(scene: Scene, model: Path) -> Iterator[Finding]:
-    from eaves.models import read_card  # torch is only needed when a model is asked about
-
-    try:
-        card = read_card(model)
-        card.scaling.check(scene.dtype, len(scene.bands), scene.path)
-    except EavesError as error:
-        yield Finding("error", "model", str(error))
-        return
-    yield Finding("ok", "model", f"{card.recipe.name}: {', '.join(card.classes)}; takes these bands and this type")
-    if card.gsd_m is None or scene.gsd_m is None:
-        if card.gsd_m is not None:
-            yield Finding("error", "model GSD", f"works at {card.gsd_m} m; state the scene's with --ground-gsd-m")
-        return
-    ratio = scene.gsd_m / card.gsd_m
-    if ratio > 1.5:
-        text = f"the scene is {ratio:.1f} times coarser than the model's {card.gsd_m} m: expect lower scores"
-        yield Finding("warning", "model GSD", text)
-    else:
-        yield Finding("ok", "model GSD", f"the scene will be resampled from {scene.gsd_m:.3f} to {card.gsd_m} m")
-
-
-def _label_findings(scene: Scene, path: Path, aoi: str | Path | None) -> Iterator[Finding]:
-    try:
-        labels = read_vectors(path)
-        share = overlap(labels, scene.grid)
-        area = None if aoi is None else LabelLayer(read_vectors(aoi), scene.grid)
-    except EavesError as error:
-        yield Finding("error", "labels", str(error))
-        return
-    yield Finding(
-        "ok" if share > 0.5 else "warning", "labels", f"{len(labels)} features, {share:.0%} of them in the scene"
-    )
-    if scene.crs is not None and labels.crs is not None and labels.crs != scene.crs.to_wkt():
-        moved = f"{_name_of(labels.crs)}; will be reprojected"
-        yield Finding("note", "label CRS", moved)
-    if scene.crs is not None:
-        sizes = areas_m2(labels.geometry.to_numpy(), labels.crs)
-        yield Finding("ok", "label sizes", f"median {np.median(sizes):.0f} m2, {(sizes < 4).sum()} smaller than 4 m2")
-    layer = LabelLayer(labels, scene.grid)
-    yield from _offset_findings(scene, layer, area)
-
-
-def _offset_findings(scene: Scene, layer: LabelLayer, area: LabelLayer | None) -> Iterator[Finding]:
-    """Where the labels lie against the image's edges, block by block."""
-    view = scene.at(max(_OFFSET_GSD_M, scene.gsd_m)) if scene.gsd_m else scene
-    offsets = []
-    rows, cols = view.shape
-    for row in range(0, rows, _LOOK_PX):
-        for col in range(0, cols, _LOOK_PX):
-            window = Window(col, row, min(_LOOK_PX, cols - col), min(_LOOK_PX, rows - row))
-            grid = view.grid[int(row) : int(row + window.height), int(col) : int(col + window.width)]
-            mask = layer.burn(grid, np.zeros(tuple(grid.shape), np.uint8), 1)
-            if not mask.any():
-                continue
-            image, valid = view.read(window)
-            if area is not None:
-                valid &= area.burn(grid, np.zeros(tuple(grid.shape), np.uint8), 1) > 0
-            offsets += block_offsets(image, valid, mask)
-    offset = summarize_offsets(offsets)
-    if offset is None:
-        yield Finding("note", "label offset", "cannot be told: too few clear edges")
-        return
-    size = float(np.hypot(offset.dx_px, offset.dy_px)) * (view.gsd_m or 1)
-    unit, limit = ("m", _OFFSET_LIMIT_M) if view.gsd_m else ("px", _OFFSET_LIMIT_M / _OFFSET_GSD_M)
-    scale = view.gsd_m or 1
-    where = f"{size:.1f} {unit} (move labels by {offset.dx_px * scale:+.1f} right, {offset.dy_px * scale:+.1f} down)"
-    if size > limit:
-        yield Finding("warning", "label offset", f"labels lie off the image by {where}")
-    else:
-        yield Finding("ok", "label offset", where)
+# --- a dataset --------------------------------------------------------------------------------------------------------
 
 
 def _dataset_findings(dataset: Dataset, model: str | Path | None) -> Iterator[Finding]:
-    """Each scene's own page, then what only the whole shows: empty chips, and overlap of training and validation."""
+    """Each scene's own page, then what only the whole shows."""
     scenes: list[LabelledScene] = []
+    told: set[str] = set()
     for entry in dataset.scene:
-        try:
-            opened = open_dataset(dataset.model_copy(update={"scene": (entry,)}))[0]
-        except EavesError as error:
-            yield Finding("error", entry.image, str(error))
-            continue
-        scenes.append(opened)
-        findings = list(_scene_findings(opened.scene))
-        if model is not None:
-            findings += _model_findings(opened.scene, Path(model))
         name = Path(entry.image).stem
-        for finding in findings:
-            if finding.level != "ok" or finding.topic in ("size", "GSD"):
+        for finding in _heed("labels", _entry_findings(entry, dataset, model, scenes), told):
+            if finding.level != "ok" or finding.topic in ("size", "GSD", "classes", "label offset"):
                 yield finding._replace(topic=f"{name}: {finding.topic}")
-        counts = opened.overview.counts.sum(axis=(1, 2))
-        known = counts.sum() / max(1, opened.shape[0] * opened.shape[1])
-        shares = ", ".join(f"{n} {c / max(1, counts.sum()):.1%}" for n, c in zip(opened.names, counts, strict=True))
-        level = "ok" if counts[1:].sum() else "warning"
-        yield Finding(level, f"{name}: labels", f"{known:.0%} of the scene is known; of that {shares}")
-    if not scenes:
+    if scenes:
+        yield from _likeness_findings(scenes)
+        yield from _heed("chips", _chip_findings(scenes), told)
+        yield from _leakage_findings(scenes)
+
+
+def _entry_findings(
+    entry: SceneEntry, dataset: Dataset, model: str | Path | None, scenes: list[LabelledScene]
+) -> Iterator[Finding]:
+    """The page of one scene, which joins ``scenes`` where its labels are sound."""
+    try:
+        scene = Scene(dataset.locate(entry.image), nodata=entry.nodata, bands=entry.bands, ground_gsd_m=entry.gsd_m)
+    except EavesError as error:
+        yield Finding("error", "scene", str(error))
         return
-    yield from _chip_findings(scenes)
-    yield from _leakage_findings(scenes)
+    yield from scene_findings(scene, model)
+    try:
+        labelled = LabelledScene(entry, dataset, offset_view(scene).gsd_m)
+        counts = labelled.overview.counts.sum(axis=(1, 2), dtype=np.int64)
+    except EavesError as error:
+        yield Finding("error", "labels", str(error))
+        return
+    scenes.append(labelled)
+    known = int(counts.sum())
+    shares = ", ".join(
+        f"{name} {count / max(1, known):.1%}" for name, count in zip(labelled.names, counts, strict=True)
+    )
+    rows, cols = labelled.shape
+    text = f"{shares} of what is known, which is {known / (rows * cols):.0%} of the scene"
+    meant = counts[1:].any() or any(source.negative_if_empty for source in entry.labels)
+    yield Finding("ok" if known and meant else "warning", "classes", text)
+    yield offset_finding(labelled.scene, labelled.mask)
+
+
+def _likeness_findings(scenes: list[LabelledScene]) -> Iterator[Finding]:
+    """What keeps scenes from training one network."""
+    kinds = {(len(part.scene.bands), part.scene.dtype.name): part.name for part in scenes}
+    if len(kinds) > 1:
+        told = "; ".join(f"{bands} bands of {dtype} in {name}" for (bands, dtype), name in kinds.items())
+        yield Finding("error", "bands", f"scenes differ, so one network cannot take them all: {told}")
+    own = [part.scene.native_gsd_m for part in scenes if part.scene.native_gsd_m]
+    if own and max(own) > 1.1 * min(own):
+        text = f"scenes differ, {min(own):.3g} … {max(own):.3g} m a pixel: train with a recipe that sets chips.gsd_m"
+        yield Finding("note", "resolution", text)
 
 
 def _chip_findings(scenes: list[LabelledScene]) -> Iterator[Finding]:
-    settings = ChipSettings(windows="grid", keep_empty=False, chip_px=256)
+    gsds = [part.scene.gsd_m for part in scenes if part.scene.gsd_m]
+    coarsest = max(gsds, default=None)  # stated, so that the plan does not speak of what was noted already
+    settings = ChipSettings(windows="grid", keep_empty=False, chip_px=_CHIP_PX, gsd_m=coarsest)
     try:
         plan = ChipPlan(scenes, settings)
         plan.train(0)
@@ -240,39 +151,33 @@ def _chip_findings(scenes: list[LabelledScene]) -> Iterator[Finding]:
         yield Finding("error", "chips", str(error))
         return
     counts = plan.counts["train"]
+    at = f" at {' … '.join(dict.fromkeys(f'{gsd:.2g}' for gsd in (min(gsds), max(gsds))))} m" if gsds else ""
     text = (
-        f"of {counts.considered} training windows of 256 px, {counts.empty} hold background alone and "
+        f"of {counts.considered} training windows of {_CHIP_PX} px{at}, {counts.empty} hold background alone and "
         f"{counts.unknown} are mostly unknown; {len(val)} validate"
     )
     yield Finding("ok" if counts.kept and len(val) else "warning", "chips", text)
 
 
 def _leakage_findings(scenes: list[LabelledScene]) -> Iterator[Finding]:
-    """Known pixels that both train and validate, seen on a coarse grid, scene by scene."""
-    for index, first in enumerate(scenes):
-        if first.entry.split == "random":
-            text = f"{first.name} is split at random: neighbouring chips overlap, and validation flatters"
+    """Known pixels that both train and validate, seen on a coarse grid."""
+    for scene in scenes:
+        if scene.entry.split == "random":
+            text = f"{scene.name} is split at random: neighbouring chips overlap, and validation flatters"
             yield Finding("warning", "leakage", text)
-        for second in scenes[index + 1 :]:
-            kinds = {first.entry.split, second.entry.split}
-            if first.entry.image != second.entry.image or kinds in ({"train"}, {"val"}, {"test"}):
-                continue
-            both = (first.overview.known > 0) & (second.overview.known > 0)
-            edge = (first.overview.known < first.overview.cell_px**2) & (
-                second.overview.known < second.overview.cell_px**2
-            )
-            if (both & ~edge).any():
-                yield Finding(
-                    "warning",
-                    "leakage",
-                    f"{first.name}: {both.mean():.1%} of the scene is known to both {first.entry.split} and "
-                    f"{second.entry.split}",
-                )
+    for first, second in combinations(scenes, 2):
+        splits = [first.entry.split, second.entry.split]
+        apart = splits[0] == splits[1] and splits[0] in ("train", "val", "test")
+        if apart or Path(first.scene.path).resolve() != Path(second.scene.path).resolve():
+            continue
+        if first.shape == second.shape and (share := _shared(first, second)):
+            text = f"{first.name}: {share:.1%} of the scene is known to both {splits[0]} and {splits[1]}"
+            yield Finding("warning", "leakage", text)
 
 
-def _name_of(crs: object) -> str:
-    from pyproj import CRS
-
-    found = CRS.from_user_input(getattr(crs, "proj", crs))
-    code = found.to_epsg()
-    return f"EPSG:{code} ({found.name})" if code else found.name
+def _shared(first: LabelledScene, second: LabelledScene) -> float:
+    """Share of the cells that two views of one scene both know, but for cells that a border between them cuts."""
+    whole = first.overview.cell_px**2
+    both = (first.overview.known > 0) & (second.overview.known > 0)
+    cut = (first.overview.known < whole) & (second.overview.known < whole)
+    return float((both & ~cut).mean())

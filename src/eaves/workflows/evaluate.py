@@ -29,6 +29,7 @@ from eaves.workflows.vectorize import FootprintBuilder
 _RASTERS = (".tif", ".tiff", ".png")
 _CLASSES = ("background", "building")
 _STRIP = 1024
+_PICTURE_PX = 1600
 
 
 class Evaluation(NamedTuple):
@@ -138,7 +139,7 @@ def evaluate_footprints(
 
 def _trace(scores: Any, threshold: float, min_area_m2: float) -> gpd.GeoDataFrame:
     builder = FootprintBuilder(
-        scores.grid, scores.classes[:1], threshold=threshold, min_area_m2=min_area_m2, simplify_px=0.7
+        scores.grid, scores.classes[:1], threshold=threshold, min_area_m2=min_area_m2, simplify_px=1.0
     )
     for _, levels in scores.strips():
         builder.push(levels[:1])
@@ -246,25 +247,36 @@ def _match_table(matches: Matches, found: gpd.GeoDataFrame, wanted: gpd.GeoDataF
 def _picture(
     scene: Scene, found: gpd.GeoDataFrame, wanted: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None, path: Path
 ) -> None:
-    """The part of the scene that counts, with both sets of outlines."""
-    view = scene.fit(3200)
-    image, _ = view.read()
+    """The part of the scene that counts, with both sets of outlines, as sharp as the picture can show it."""
+    left, top, right, bottom = 0.0, 0.0, float(scene.shape[1]), float(scene.shape[0])
+    if area is not None:
+        bounds = shapely.total_bounds(_in_pixels(area, scene))
+        left, top = max(left, bounds[0]), max(top, bounds[1])
+        right, bottom = min(right, bounds[2]), min(bottom, bounds[3])
+    if right - left < 1 or bottom - top < 1:
+        return
+    share = max(right - left, bottom - top) / max(scene.shape)
+    view = scene.fit(max(1, round(_PICTURE_PX / share)))
+    zoom = view.shape[1] / scene.shape[1]
+    window = Window(
+        round(left * zoom),
+        round(top * zoom),
+        max(1, round((right - left) * zoom)),
+        max(1, round((bottom - top) * zoom)),
+    )
+    image, valid = view.read(window)
     if image.dtype != np.uint8:
-        low, high = np.percentile(image, (1, 99))
+        low, high = np.percentile(image[:, valid], (1, 99)) if valid.any() else (0, 1)
         image = np.clip((image - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
     image = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
-    to_pixels = ~view.grid.affine
+    corner = (window.col_off, window.row_off)
+    shown = [shapely.transform(_in_pixels(layer, view), lambda xy: xy - corner) for layer in (found, wanted)]
+    overlay_figure(image, shown[0], path, reference=shown[1], title=Path(scene.path).name, width_px=_PICTURE_PX)
 
-    def pixels(layer: gpd.GeoDataFrame) -> np.ndarray:
-        if layer.crs is not None and view.crs is not None:
-            layer = layer.to_crs(view.crs.to_wkt())
-        matrix = (to_pixels.a, to_pixels.b, to_pixels.d, to_pixels.e, to_pixels.c, to_pixels.f)
-        return np.asarray(layer.geometry.affine_transform(matrix), dtype=object)
 
-    shown = [pixels(found), pixels(wanted)]
-    if area is not None:
-        left, top, right, bottom = shapely.total_bounds(pixels(area)).round().astype(int)
-        left, top = max(0, left), max(0, top)
-        image = image[:, top : max(bottom, top + 1), left : max(right, left + 1)]
-        shown = [shapely.transform(shapes, lambda xy: xy - (left, top)) for shapes in shown]
-    overlay_figure(image, shown[0], path, reference=shown[1], title=Path(scene.path).name)
+def _in_pixels(layer: gpd.GeoDataFrame, scene: Scene) -> np.ndarray:
+    if layer.crs is not None and scene.crs is not None:
+        layer = layer.to_crs(scene.crs.to_wkt())
+    inverse = ~scene.grid.affine
+    matrix = (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f)
+    return np.asarray(layer.geometry.affine_transform(matrix), dtype=object)

@@ -25,7 +25,7 @@ def extract_footprints(
     scores: str | Path | None = None,
     threshold: float = 0.5,
     min_area_m2: float = 4.0,
-    simplify_px: float = 0.7,
+    simplify_px: float = 1.0,
     nodata: float | None = None,
     bands: tuple[int, ...] | None = None,
     ground_gsd_m: float | None = None,

@@ -103,7 +103,7 @@ def vectorize_scores(
     *,
     threshold: float = 0.5,
     min_area_m2: float = 4.0,
-    simplify_px: float = 0.7,
+    simplify_px: float = 1.0,
     scale: float | None = None,
     ground_gsd_m: float | None = None,
     on_progress: OnProgress = ignore,
