@@ -83,7 +83,7 @@ def test_tiled_equals_untiled(tmp_path_factory, height, width, tile_px, batch):
 
 def test_tiled_equals_untiled_for_the_unet(tmp_path):
     torch.manual_seed(0)
-    network = build(ModelSettings(arch="unet28", options={"batch_norm": True}), 3, 2)
+    network = build(ModelSettings(arch="unet28", options={"widths": "narrow", "batch_norm": True}), 3, 2)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.5)

@@ -72,8 +72,9 @@ def test_interpolation_keeps_a_slope(factor, source_px):
     np.testing.assert_allclose(drawn, wanted, atol=1e-4)
 
 
-def taps_of(shape, factor):
-    return [axis_taps(0, length(factor, size), factor, size) for size in shape]
+def taps_of(shape: tuple[int, int], factor: float) -> tuple[Taps, Taps]:
+    rows, cols = (axis_taps(0, length(factor, size), factor, size) for size in shape)
+    return rows, cols
 
 
 @given(st.floats(0.3, 4), st.integers(0, 2**31))

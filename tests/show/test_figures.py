@@ -115,7 +115,7 @@ def test_overlay_draws_courtyards_and_parts(tmp_path):
     holed = shapely.box(20, 20, 80, 80).difference(shapely.box(40, 40, 60, 60))
     shapes = [holed, shapely.MultiPolygon(boxes(90, 120))]
     overlay_figure(np.full((3, 150, 150), 60, np.uint8), shapes, tmp_path / "o.png", width_px=600)
-    yellow = (np.abs(pixels(tmp_path / "o.png") - np.array(to_rgb(FOUND))) < 0.2).all(axis=-1)
+    yellow = np.all(np.abs(pixels(tmp_path / "o.png") - np.array(to_rgb(FOUND))) < 0.2, axis=-1)
     for x in (20, 40, 90, 120):  # the left edge of each ring
         assert yellow[4 * (x + 10), 4 * x - 2 : 4 * x + 3].any()
 

@@ -25,6 +25,7 @@ from eaves.scene import Scene
 SMALL = [
     "model.arch='unet28'",
     "model.options={widths='small'}",
+    "chips.gsd_m=0.3",
     "chips.chip_px=64",
     "chips.per_epoch=8",
     "chips.block_m=20",

@@ -15,7 +15,7 @@ from eaves.predict.backends import Backend
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene import Scaling, Scene, Tile, plan_tiles
 
-_TILE_PX = 768
+_TILE_PX = 640
 
 
 class Layout(NamedTuple):
@@ -54,7 +54,8 @@ def choose_layout(
     Args:
         backend: Tells its stride and receptive field.
         shape: Rows and columns of the scene; a small scene gets small tiles.
-        tile_px: Wanted side of a core; rounded up to the stride. By default 768, which keeps a light network on a CPU below 2 GB.
+        tile_px: Wanted side of a core; rounded up to the stride. By default 640, which keeps a light network
+            on a CPU below 2 GB.
         batch: Wanted tiles at a time. By default 1: on a CPU a large tile fills it.
 
     Raises:
@@ -63,7 +64,7 @@ def choose_layout(
     Example:
         >>> class Net: name, stride, halo_px, classes = "n", 16, 96, 1
         >>> choose_layout(Net, (3000, 4000))
-        Layout(tile_px=768, halo_px=112, blend_px=16, batch=1)
+        Layout(tile_px=640, halo_px=112, blend_px=16, batch=1)
     """
     if (tile_px is not None and tile_px < 1) or (batch is not None and batch < 1):
         raise SettingsError("tile_px and batch of at least 1", f"{tile_px} and {batch}", "raise them")

@@ -15,6 +15,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio._path import _parse_path
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -26,6 +27,10 @@ from eaves.scene.resample import axis_taps, resample
 _DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "WEBP", "JP2OpenJPEG", "JP2ECW", "HFA", "ENVI", "MRF", "BMP", "AAIGrid")
 _REMOTE = ("http://", "https://", "s3://", "gs://", "/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/")
 _CHUNK_PX = 512
+
+# GDAL's block cache would grow to 5 % of the machine's memory; a stream needs no more than a row of blocks.
+if "GDAL_CACHEMAX" not in os.environ:
+    set_gdal_config("GDAL_CACHEMAX", 128 * 1024**2)
 _GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.vrt,.jp2,.png,.jpg",
