@@ -156,6 +156,8 @@ def test_footprints_say_what_they_are(city, threshold, extracted):
     assert note["settings"]["threshold"] == threshold
 
 
+# The outlines of noise touch themselves once GeoJSON has rounded them to a millimetre; reading says so.
+@pytest.mark.filterwarnings("ignore:.*f.geojson:eaves.errors.EavesWarning")
 @pytest.mark.parametrize("suffix", ["parquet", "geojson", "fgb"])
 def test_every_format(threshold, extracted, tmp_path, suffix):
     out = tmp_path / f"f.{suffix}"

@@ -38,11 +38,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def _opened(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise ModelFileError("a safetensors file", f"{path}: {error.strerror}", "check the path") from None
-    # A zip is what torch.save writes; 0x80 opens a pickle.
-    if start == b"PK\x03\x04" or start[:1] == b"\x80" or path.suffix.lower() in PICKLE_SUFFIXES:
+    # A zip is what torch.save writes, and 0x80 opens a pickle; but so does the length of one safetensors header in 32,
+    # whose ninth byte is the brace of its JSON.
+    pickled = start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:] != b"{")
+    if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
         raise ModelFileError(
             "a safetensors file",
             f"{path}, a pickle of PyTorch or another program",
