@@ -134,7 +134,7 @@ def judge(model: Path, dataset: Path, run: Path, tile: str) -> np.ndarray:
         return np.load(kept)
     data = load_dataset(dataset)
     entry = next(scene for scene in data.scene if scene.image == f"tile_{tile}_image.png")
-    job = prepare("predict", data.locate(entry.image), model, ground_gsd_m=entry.gsd_m)
+    job = prepare("predict", data.locate(entry.image), model, ground_gsd_m=entry.gsd_m, tile_px=1600)
     labelled = open_dataset(data.model_copy(update={"scene": (entry,)}), job.card.gsd_m)[0]
     truth = labelled.chip(_all(labelled.shape)).mask
     matrix = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
