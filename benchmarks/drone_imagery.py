@@ -121,7 +121,7 @@ def eaves(*arguments: object) -> float:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"eaves {arguments[0]} failed")
-    return usage.ru_maxrss / 1e6
+    return usage.ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 
 if __name__ == "__main__":
