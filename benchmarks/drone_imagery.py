@@ -84,20 +84,28 @@ def main() -> None:
 
 
 def prepare(data: Path, work: Path) -> Path:
-    """Cut Banepa's labelled area and write the dataset."""
+    """Write the dataset of Banepa, Kampala and Catanduanes."""
+    lines = banepa_scenes(data, work)
+    for name, side in PLACES.items():
+        path = (data / "oam" / name).resolve()
+        lines += ["[[scene]]", f'image = "{path}.tif"', f'labels = "{path}.geojson"', f'split = "{side}"', ""]
+    return write_dataset(lines, work)
+
+
+def banepa_scenes(data: Path, work: Path) -> list[str]:
+    """Cut Banepa's labelled area in two and return the lines of its scenes."""
     buildings = gpd.read_file(data / "banepa/banepa_buildings.geojson")
     labelled = gpd.read_file(data / "banepa/banepa_labelled_area.geojson").union_all()
     left, bottom, right, top = labelled.bounds
     cut = left + 0.8 * (right - left)
     crossing = buildings[(buildings.bounds.minx < cut) & (buildings.bounds.maxx > cut)]
     sides = {"train": shapely.box(left, bottom, cut, top), "val": shapely.box(cut, bottom, right, top)}
+    lines = []
     for side, box in sides.items():
         aoi = labelled.intersection(box).difference(crossing.union_all())
         gpd.GeoDataFrame(geometry=[aoi], crs=buildings.crs).to_file(work / f"banepa_{side}_aoi.gpkg")
         inside = buildings[buildings.intersects(box)].drop(index=crossing.index, errors="ignore")
         inside[["osm_id", "geometry"]].to_file(work / f"banepa_{side}.gpkg")
-    lines = [f"credits = {json.dumps(CREDITS)}", ""]
-    for side in sides:
         lines += [
             "[[scene]]",
             f'image = "{(data / "banepa/banepa.tif").resolve()}"',
@@ -107,11 +115,12 @@ def prepare(data: Path, work: Path) -> Path:
             f'split = "{side}"',
             "",
         ]
-    for name, side in PLACES.items():
-        path = (data / "oam" / name).resolve()
-        lines += ["[[scene]]", f'image = "{path}.tif"', f'labels = "{path}.geojson"', f'split = "{side}"', ""]
+    return lines
+
+
+def write_dataset(lines: list[str], work: Path) -> Path:
     dataset = work / "dataset.toml"
-    dataset.write_text("\n".join(lines))
+    dataset.write_text("\n".join([f"credits = {json.dumps(CREDITS)}", "", *lines]), encoding="utf-8")
     return dataset
 
 

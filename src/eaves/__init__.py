@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eaves.models import load_model, save_model
     from eaves.scene import Scene
     from eaves.settings import Dataset, Recipe, load_dataset, load_recipe
+    from eaves.workflows.compare import compare_runs
     from eaves.workflows.demo import demo_city
     from eaves.workflows.doctor import doctor_scene
     from eaves.workflows.evaluate import evaluate_footprints
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from eaves.workflows.predict import predict_scores
     from eaves.workflows.sample import sample_chips
     from eaves.workflows.synth import synth_city
-    from eaves.workflows.train import train_model
+    from eaves.workflows.train import find_learning_rate, train_model
     from eaves.workflows.vectorize import vectorize_scores
 
 _HOMES = {
@@ -32,10 +33,12 @@ _HOMES = {
     "EavesWarning": "errors",
     "Recipe": "settings",
     "Scene": "scene",
+    "compare_runs": "workflows.compare",
     "demo_city": "workflows.demo",
     "doctor_scene": "workflows.doctor",
     "evaluate_footprints": "workflows.evaluate",
     "extract_footprints": "workflows.extract",
+    "find_learning_rate": "workflows.train",
     "load_dataset": "settings",
     "load_model": "models",
     "load_recipe": "settings",
@@ -54,10 +57,12 @@ __all__ = [
     "Recipe",
     "Scene",
     "__version__",
+    "compare_runs",
     "demo_city",
     "doctor_scene",
     "evaluate_footprints",
     "extract_footprints",
+    "find_learning_rate",
     "load_dataset",
     "load_model",
     "load_recipe",

@@ -112,3 +112,9 @@ except OutputError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "free some room" in done.stdout
     assert names(tmp_path) == []
+
+
+def test_a_name_without_a_suffix_appears_too(tmp_path) -> None:
+    with whole_file(tmp_path / "chips") as partial:
+        partial.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["chips"]

@@ -161,3 +161,15 @@ def test_features_around_but_not_on_the_grid():
     around = table(in_pixels(GRID, shapely.box(-9, -9, -5, -5)), in_pixels(GRID, shapely.box(99, 99, 105, 105)))
     assert extents_meet(around.to_crs(4326), GRID)
     assert not extents_meet(around.iloc[:1], GRID)
+
+
+def test_features_get_numbers_of_their_own():
+    layer = LabelLayer(table(*(in_pixels(GRID, shapely.box(5 * i, 4, 5 * i + 8, 12)) for i in range(4))), GRID)
+    numbers = np.zeros((60, 80), np.int32)
+    assert layer.number(GRID, numbers, first=7) == 11
+    assert numbers[8, :30].tolist() == [7] * 5 + [8] * 5 + [9] * 5 + [10] * 8 + [0] * 7  # later over earlier
+    assert (numbers[:4] == 0).all()
+    window = Window(12, 0, 20, 20)
+    part = np.zeros((20, 20), np.uint16)
+    assert layer.number(window_grid(GRID, window), part) == 4  # the first feature does not reach there
+    assert part[8, :8].tolist() == [2] * 3 + [3] * 5

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 
 import eaves.models
 from eaves.errors import SettingsError
@@ -20,10 +21,25 @@ def test_options_reach_the_network():
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match=r"deeplabv3plus, unet, unet28.*write 'unet28'"):
+    with pytest.raises(SettingsError, match=r"deeplabv3plus, segnet, smp, unet, unet28.*write 'unet28'"):
         build(ModelSettings(arch="unet_28"), 3, 2)
     with pytest.raises(SettingsError, match="use one of them"):
         build(ModelSettings(arch="zzz"), 3, 2)
+
+
+@pytest.mark.parametrize(("arch", "name"), [("unetplusplus", "UnetPlusPlus"), ("fpn", "FPN"), ("PSP-Net", "PSPNet")])
+def test_an_architecture_of_the_library_is_answered_with_the_way_to_it(arch, name):
+    with pytest.raises(SettingsError, match=f"arch = 'smp' with options.architecture = '{name}'"):
+        build(ModelSettings(arch=arch), 3, 2)
+
+
+@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize("classes", [2, 3, 20])
+def test_a_scene_of_uneven_sides_keeps_its_shape(arch, classes):
+    """2 064 x 1 463 pixels, S2's crop, is a multiple of nothing; on meta tensors that costs nothing."""
+    with torch.device("meta"), torch.inference_mode():
+        network = build(ModelSettings(arch=arch), in_channels=3, classes=classes).eval()
+        assert network(torch.empty(1, 3, 1463, 2064)).shape == (1, network.out_channels, 1463, 2064)
 
 
 @pytest.mark.parametrize("arch", MODELS)
@@ -46,6 +62,9 @@ def test_a_misspelt_option_is_answered_with_the_right_one():
         ("deeplabv3plus", {"channels": 2.5}),
         ("deeplabv3plus", {"dropout": 1.0}),
         ("unet", {"encoder": 18}),
+        ("segnet", {"unpool": "transposed"}),
+        ("deeplabv3lite", {"dropout": 1.0}),
+        ("smp", {"settings": [1]}),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(arch, options):

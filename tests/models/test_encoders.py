@@ -14,6 +14,14 @@ def test_an_unknown_encoder_is_refused_with_known_ones(name):
         make_encoder(name, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "right"), [("resnt50", "resnet50"), ("tu-xception_65", "tu-xception65"), ("mobilenet-v2", "mobilenet_v2")]
+)
+def test_a_misspelt_encoder_is_answered_with_the_right_one(name, right):
+    with pytest.raises(SettingsError, match=f"use '{right}' or"):
+        make_encoder(name, 3)
+
+
 def test_an_encoder_that_cannot_be_dilated_says_so():
     with pytest.raises(SettingsError, match=r"output stride 16.*'densenet121', which cannot"):
         make_encoder("densenet121", 3, output_stride=16)

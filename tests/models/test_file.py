@@ -108,7 +108,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_saved(tmp_path, card):
 
 def test_a_card_for_another_network_is_not_saved(tmp_path, trained, card):
     wrong = card.model_copy(update={"classes": ("background", "building", "road")})
-    with pytest.raises(ModelFileError, match=r"3 bands and 2 classes.*3 bands and 3 classes"):
+    with pytest.raises(ModelFileError, match=r"3 bands and 2 channels.*3 bands and 3 channels"):
         save_model(tmp_path / "m.safetensors", trained, wrong)
 
 
@@ -187,7 +187,7 @@ def test_a_card_with_unknown_fields_is_refused(tmp_path, saved):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"arch": "unet99"}, "deeplabv3plus, unet, unet28"),
+        ({"arch": "unet99"}, "an architecture of .*unet"),
         ({"arch": "unet", "options": {"widht": 3}}, "unknown key 'widht'"),
         ({"arch": "unet", "options": {"encoder": "nothing_like_it"}}, "encoder of segmentation-models-pytorch"),
     ],

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from eaves.errors import SettingsError
 from eaves.exchange.scores import NODATA, decode
-from eaves.models import build
+from eaves.models import Readout, build
 from eaves.predict import Layout, TorchBackend, choose_layout, stream_scores
 from eaves.scene import Scaling, Scene
-from eaves.settings import ModelSettings
+from eaves.settings import ModelSettings, TargetSettings
 
 SCALING = Scaling.for_bytes(3)
 
@@ -21,20 +21,20 @@ SCALING = Scaling.for_bytes(3)
 class Constant:
     """A network that always says the same."""
 
-    name, stride, halo_px, classes = "constant", 8, 16, 2
+    name, stride, halo_px, bands = "constant", 8, 16, 2
 
     def __init__(self, value):
         self.value, self.calls = value, 0
 
     def __call__(self, batch):
         self.calls += len(batch)
-        return np.full((len(batch), self.classes, *batch.shape[2:]), self.value, np.float32)
+        return np.full((len(batch), self.bands, *batch.shape[2:]), self.value, np.float32)
 
 
 class Box:
     """A network with an exactly known receptive field: the mean over 17 x 17 px, squashed."""
 
-    name, stride, halo_px, classes = "box", 8, 8, 1
+    name, stride, halo_px, bands = "box", 8, 8, 1
 
     def __call__(self, batch):
         images = torch.from_numpy(batch).mean(1, keepdim=True)
@@ -87,7 +87,7 @@ def test_tiled_equals_untiled_for_the_unet(tmp_path):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.5)
-    backend = TorchBackend(network)
+    backend = TorchBackend(network, Readout(TargetSettings(), ("background", "building")), "cpu")
     opened = scene(tmp_path, 200, 300)
     tiled = whole(opened, backend, choose_layout(backend, opened.shape, 96))
     untiled = whole(opened, backend, Layout(304, *choose_layout(backend, opened.shape)[1:]))

@@ -42,7 +42,13 @@ def test_everything_moves_together(shape, seed, flip, rotate90, rotate_deg, scal
     painted = np.stack([mask == 1, valid, mask == 1]).astype(np.float32)
     box = np.array([[10, 20, 44, 50]])
     geometry = AugmentSettings(flip=flip, rotate90=rotate90, rotate_deg=rotate_deg, scale=scale)
-    image, moved, seen, boxes, kept = augment(painted, mask, valid, geometry, np.random.default_rng(seed), box)
+    objects = (mask == 1).astype(np.uint16) * 700  # an object as the mask has it
+    image, moved, seen, numbers, boxes, kept = augment(
+        painted, mask, valid, geometry, np.random.default_rng(seed), box, objects
+    )
+    assert numbers is not None
+    assert numbers.dtype == np.uint16
+    assert (numbers == np.where(moved == 1, 700, 0)).all()
     assert boxes is not None
     assert kept is not None
     assert image.shape == painted.shape

@@ -29,6 +29,7 @@ def test_image_and_mask_of_a_window(place):
     assert chip.image.shape == (3, 30, 40)
     assert chip.image.dtype == chip.mask.dtype == np.uint8
     assert chip.valid.all()
+    assert chip.instances is None
     expected = np.zeros((30, 40), np.uint8)
     expected[10:22, 10:22] = 1
     assert (chip.mask == expected).all()
@@ -208,8 +209,8 @@ def test_a_scene_crosses_to_another_process(place):
     here = place()
     scene = open_one(here, LabelSource(path=here.houses()))
     again = pickle.loads(pickle.dumps(scene))
-    for ours, theirs in zip(scene.chip(WHOLE), again.chip(WHOLE), strict=True):
-        assert (ours == theirs).all()
+    for ours, theirs in zip(scene.chip(WHOLE, True), again.chip(WHOLE, True), strict=True):
+        assert (np.asarray(ours) == np.asarray(theirs)).all()
 
 
 @pytest.mark.parametrize(
@@ -257,3 +258,93 @@ def test_scenes_must_be_alike(place):
     gray = here.raster("gray.tif", np.ones((1, 200, 240), np.uint8))
     with pytest.raises(LabelError, match=r"1 bands of uint8 in gray\.tif"):
         open_dataset(here.dataset(SceneEntry(image=here.image(), labels=labels), SceneEntry(image=gray, labels=labels)))
+
+
+def test_a_scene_with_a_colour_table_is_rgb(place):
+    import rasterio
+
+    here = place()
+    labels = (LabelSource(path=here.houses()),)
+    name = here.raster("palette.tif", np.full((1, 200, 240), 4, np.uint8), photometric="palette")
+    with rasterio.open(here.folder / name, "r+") as target:
+        target.write_colormap(1, {4: (250, 120, 30, 255)})
+    rgb, indexed = open_dataset(
+        here.dataset(SceneEntry(image=here.image(), labels=labels), SceneEntry(image=name, labels=labels))
+    )
+    chips = [scene.chip(Window(0, 0, 8, 8)) for scene in (rgb, indexed)]
+    assert chips[0].image.shape == chips[1].image.shape == (3, 8, 8)
+    assert chips[1].image[:, 0, 0].tolist() == [250, 120, 30]
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
+def test_objects_that_touch_are_told_apart(place):
+    here = place()
+    row = here.vectors("row.gpkg", [shapely.box(20 + 15 * i, 20, 35 + 15 * i, 60) for i in range(4)])
+    chip = open_one(here, LabelSource(path=row)).chip(Window(0, 0, 128, 96), True)
+    assert chip.instances is not None
+    assert chip.instances.dtype == np.uint16
+    assert ((chip.instances > 0) == (chip.mask == 1)).all()
+    assert [np.unique(chip.instances[20:60, 20 + 15 * i : 35 + 15 * i]).tolist() for i in range(4)] == [
+        [1],
+        [2],
+        [3],
+        [4],
+    ]
+
+
+def test_objects_are_numbered_from_one_in_every_window(place):
+    here = place(200, 400)
+    scene = open_one(here, LabelSource(path=here.houses()))
+    for left in (0, 62, 100, 300):  # at 62 a house ends where the window begins
+        numbers = scene.chip(Window(left, 0, 64, 64), True).instances
+        assert numbers is not None
+        assert np.unique(numbers).tolist() == list(range(int(numbers.max()) + 1))
+
+
+def test_what_is_painted_over_is_no_object(place):
+    here = place()
+    classes = ClassSettings(names=("background", "building", "road"))
+    sources = (
+        LabelSource(path=here.vectors("a.gpkg", [shapely.box(10, 10, 50, 50)]), class_="building"),
+        LabelSource(path=here.vectors("b.gpkg", [shapely.box(30, 10, 70, 50)]), class_="road"),
+        LabelSource(path=here.vectors("c.gpkg", [shapely.box(20, 20, 40, 30)]), class_="background"),
+        LabelSource(path=here.vectors("d.gpkg", [shapely.box(60, 40, 70, 50)]), class_="unknown"),
+    )
+    _, mask, _, numbers = open_one(here, *sources, classes=classes).chip(Window(0, 0, 96, 96), True)
+    assert numbers is not None
+    assert np.unique(numbers[mask == 1]).tolist() == [1]
+    assert np.unique(numbers[mask == 2]).tolist() == [2]
+    assert not numbers[(mask == 0) | (mask == UNKNOWN)].any()
+    assert (mask[25, 25], mask[45, 65]) == (0, UNKNOWN)
+
+
+def test_a_class_raster_has_connected_objects(place):
+    here = place()
+    values = np.zeros((1, 200, 240), np.uint8)
+    values[:, 10:20, 10:20] = values[:, 20:30, 20:30] = values[:, 50:60, 50:60] = 1
+    name = here.raster("classes.tif", values)
+    numbers = open_one(here, LabelSource(path=name, values={"building": (1,), "background": (0,)})).chip(
+        Window(0, 0, 96, 96), True
+    )
+    assert numbers.instances is not None
+    assert [int(numbers.instances[at]) for at in ((12, 12), (25, 25), (55, 55))] == [1, 1, 2]  # corners connect
+
+
+def test_polygons_and_class_rasters_number_objects_together(place):
+    here = place()
+    values = np.zeros((1, 200, 240), np.uint8)
+    values[:, 10:20, 10:40], values[:, 10:20, 40:60] = 1, 2
+    raster = LabelSource(path=here.raster("classes.tif", values), values={"building": (1,), "road": (2,)})
+    vector = LabelSource(path=here.vectors("a.gpkg", [shapely.box(30, 5, 80, 30)]), class_="building")
+    classes = ClassSettings(names=("background", "building", "road"))
+    over = open_one(here, raster, vector, classes=classes).chip(Window(0, 0, 96, 96), True).instances
+    under = open_one(here, vector, raster, classes=classes).chip(Window(0, 0, 96, 96), True).instances
+    assert over is not None
+    assert under is not None
+    assert (over[15, 15], over[15, 35], over[15, 50]) == (2, 1, 1)  # the polygon hides what is below it
+    assert (under[7, 35], under[15, 15], under[15, 35], under[15, 50]) == (1, 2, 2, 3)
+    alone = open_one(here, raster, classes=classes).chip(Window(0, 0, 96, 96), True).instances
+    assert alone is not None
+    assert (alone[15, 15], alone[15, 50]) == (1, 2)  # of two classes, so two objects

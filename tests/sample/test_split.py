@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from eaves.errors import SettingsError
 from eaves.sample import block_split
+from eaves.sample.split import strip_split
 
 
 @given(
@@ -37,3 +38,37 @@ def test_the_share_is_of_all_scenes_together():
     chosen = block_split([np.ones((10, 10)), np.ones((10, 10))], 0.2, np.random.default_rng(1))
     assert sum(part.sum() for part in chosen) == 40
     assert min(part.sum() for part in chosen) > 0
+
+
+@given(st.integers(2, 40), st.floats(0.01, 0.99), st.integers(0, 1000), st.booleans())
+def test_strips_share_no_ground(count, val_share, seed, turned):
+    corners = np.random.default_rng(seed).integers(0, 50, (count, 2)).astype(float)
+    boxes = np.concatenate([corners, corners + 8], axis=1)
+    boxes = np.repeat(boxes, 4, axis=0) if turned else boxes  # a place is cut at several angles
+    val, out = strip_split(boxes, val_share)
+    assert val.any()
+    assert not (val & out).any()
+    train = ~val & ~out
+    for box in boxes[train]:
+        apart = (
+            (boxes[val, 0] >= box[2])
+            | (boxes[val, 2] <= box[0])
+            | (boxes[val, 1] >= box[3])
+            | (boxes[val, 3] <= box[1])
+        )
+        assert apart.all()
+    if turned:
+        assert (val.reshape(-1, 4).all(axis=1) | ~val.reshape(-1, 4).any(axis=1)).all() or not np.ptp(corners)
+
+
+def test_a_strip_is_as_large_as_wanted():
+    boxes = np.array([[10.0 * i, 0, 10.0 * i + 10, 10] for i in range(100)])
+    val, out = strip_split(boxes, 0.2)
+    assert np.flatnonzero(val).tolist() == list(range(80, 100))
+    assert not out.any()  # neighbours touch, but share nothing
+
+
+def test_without_places_the_last_validate():
+    val, out = strip_split(np.zeros((10, 4)), 0.25)
+    assert np.flatnonzero(val).tolist() == [8, 9]
+    assert not out.any()

@@ -20,7 +20,9 @@ CLASSES = ("background", "building")
 FORMATS = pytest.mark.parametrize("kind", ["eaves", "hdf5"])
 
 
-def chips(count: int = 5, dtype: str = "uint16", shape=(4, 32, 32)) -> list[ChipRecord]:
+def chips(
+    count: int = 5, dtype: str = "uint16", shape: tuple[int, ...] = (4, 32, 32), objects: bool = False
+) -> list[ChipRecord]:
     rng = np.random.default_rng(0)
     return [
         ChipRecord(
@@ -28,6 +30,7 @@ def chips(count: int = 5, dtype: str = "uint16", shape=(4, 32, 32)) -> list[Chip
                 rng.integers(0, 200, shape).astype(dtype),
                 rng.choice(np.array([0, 1, UNKNOWN], np.uint8), shape[1:]),
                 rng.random(shape[1:]) < 0.9,
+                rng.integers(0, 60_000, shape[1:], np.uint16) if objects else None,
             ),
             f"scene{index % 2}.tif",
             Window(index, 2, 32, 32),
@@ -47,16 +50,24 @@ def store(folder, kind: Any, records=None, **more) -> ChipStore:
     return open_chips(path)
 
 
+def same(one: Chip, two: Chip) -> bool:
+    pairs = zip(one, two, strict=True)
+    return all(
+        (ours is None and theirs is None)
+        or (ours is not None and theirs is not None and ours.dtype == theirs.dtype and bool((ours == theirs).all()))
+        for ours, theirs in pairs
+    )
+
+
 @FORMATS
+@pytest.mark.parametrize("objects", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_what_is_stored_comes_back(tmp_path, kind, dtype):
-    records = chips(dtype=dtype)
+def test_what_is_stored_comes_back(tmp_path, kind, dtype, objects):
+    records = chips(dtype=dtype, objects=objects)
     found = store(tmp_path, kind, records, gsd_m=0.3, credits=("me", "you"))
     assert len(found) == 5
     for index, record in enumerate(records):
-        for ours, theirs in zip(record.chip, found[index], strict=True):
-            assert ours.dtype == theirs.dtype
-            assert (ours == theirs).all()
+        assert same(record.chip, found[index])
     assert (found[-1].image == found[4].image).all()
     assert (found.classes, found.gsd_m, found.credits) == (CLASSES, 0.3, ("me", "you"))
     assert found.indices("train") == [0, 1, 2, 4]
@@ -105,9 +116,24 @@ def test_hdf5_is_compressed(tmp_path):
 @FORMATS
 def test_a_pickled_store_reads_on(tmp_path, kind):
     found = store(tmp_path, kind)
-    expected = found[2].mask
+    expected = found[2]
     assert len(pickle.dumps(found)) < 20_000
-    assert (pickle.loads(pickle.dumps(found))[2].mask == expected).all()
+    assert same(pickle.loads(pickle.dumps(found))[2], expected)
+
+
+@FORMATS
+def test_chips_with_and_without_objects_do_not_mix(tmp_path, kind):
+    with pytest.raises(SettingsError, match="one shape and type"):
+        write_chips([*chips(2), *chips(2, objects=True)], place_for(tmp_path, kind), kind, classes=CLASSES)
+
+
+@FORMATS
+def test_a_plan_stores_its_objects(tmp_path, place, kind):
+    plan = ChipPlan.of_dataset(place().town(), ChipSettings(chip_px=64, per_epoch=4, block_m=24.0), instances=True)
+    found = store(tmp_path, kind, (plan.record(draw, "train") for draw in plan.train(0)))
+    numbers = [found[index].instances for index in range(4)]
+    assert all(ids is not None and ((ids > 0) == (found[index].mask == 1)).all() for index, ids in enumerate(numbers))
+    assert any(ids is not None and ids.max() > 1 for ids in numbers)
 
 
 def test_a_spawned_process_opens_hdf5_by_itself(tmp_path):

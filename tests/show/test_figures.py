@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from eaves.errors import OutputError
 from eaves.show import confusion_figure, curves_figure, overlay_figure
-from eaves.show.figures import FOUND, TRAIN, VALIDATION, WANTED
+from eaves.show.figures import FOUND, TEST, TRAIN, VALIDATION, WANTED
 
 ROWS = [
     {
@@ -43,6 +43,14 @@ def test_curves_show_training_and_validation(tmp_path):
     for panel, colors in enumerate([(TRAIN, VALIDATION), (TRAIN, VALIDATION), (VALIDATION,)]):
         for color in colors:
             assert share_of(image[:, panel * third : (panel + 1) * third], color) > 1e-4
+
+
+def test_curves_of_a_run_that_is_judged_on_test_chips(tmp_path):
+    rows = [{key.replace("val_", "test_"): value for key, value in row.items()} for row in ROWS]
+    curves_figure(rows, tmp_path / "curves.png")
+    image = pixels(tmp_path / "curves.png")
+    assert share_of(image, TEST) > 1e-3
+    assert share_of(image, VALIDATION) == 0
 
 
 @pytest.mark.parametrize(

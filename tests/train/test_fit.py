@@ -1,70 +1,21 @@
-"""Training learns, keeps what it should, and resumes exactly."""
+"""Training learns, keeps what it should, and says what it chose by."""
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 
 from eaves.errors import EavesWarning, SettingsError, TrainingError
-from eaves.labels import UNKNOWN
 from eaves.models import build, load_model
-from eaves.sample import Chip
-from eaves.settings import ModelSettings, Recipe, override, parse
-from eaves.train import CollapseAlarm, choose_precision, class_counts, fit, read_curves
-
-BASE = {
-    "name": "toy",
-    "model": {"arch": "unet", "options": {"encoder": "mobilenet_v2"}},
-    "augment": {"gamma": 0.2},
-    "fit": {"epochs": 2, "batch": 4, "learning_rate": 3e-3, "schedule": "constant", "warmup_steps": 0},
-}
-
-
-class Squares:
-    """Bright squares on noise; some pixels are unknown."""
-
-    classes, credits, gsd_m = ("background", "building"), ("made here",), 0.5
-
-    def __init__(self, train=32, val=4, dtype=np.uint8, side=32):
-        self.sizes, self.dtype, self.side = (train, val), dtype, side
-
-    def train(self, epoch):
-        return [(epoch, index) for index in range(self.sizes[0])]
-
-    def val(self):
-        return [(-1, index) for index in range(self.sizes[1])]
-
-    def load(self, item):
-        rng = np.random.default_rng((item[0] + 5, item[1]))
-        image = rng.integers(20, 90, (3, self.side, self.side))
-        mask = np.zeros((self.side, self.side), np.uint8)
-        row, col = rng.integers(0, self.side // 2, 2)
-        mask[row : row + self.side // 2, col : col + self.side // 2] = 1
-        image[:, mask == 1] += 120
-        mask[:4] = UNKNOWN
-        return Chip(image.astype(self.dtype), mask, np.ones_like(mask, bool))
-
-
-def recipe(*changes):
-    return parse(Recipe, override(BASE, changes), source="test")
-
-
-class StopAfter(L.Callback):
-    """Ctrl-C when an epoch's work is done."""
-
-    def __init__(self, epochs):
-        self.epochs = epochs
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == self.epochs:
-            raise KeyboardInterrupt
+from eaves.settings import ModelSettings
+from eaves.train import choose_precision, fit, read_curves
+from eaves.train.curves import best_epoch, enough
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
+def finished(recipe, squares, tmp_path_factory):
     seen = []
-    return fit(recipe("fit.epochs=4"), Squares(), folder, on_progress=seen.append), seen
+    folder = tmp_path_factory.mktemp("run")
+    return fit(recipe("fit.epochs=3"), squares(), folder, on_progress=seen.append), seen
 
 
 def test_it_learns(finished):
@@ -75,56 +26,33 @@ def test_it_learns(finished):
 
 def test_it_keeps_every_epoch_the_best_and_the_curves(finished):
     run, _ = finished
-    assert len(list((run.folder / "epochs").glob("*.safetensors"))) == 4
-    assert [row["epoch"] for row in read_curves(run.folder / "curves.csv")] == [1, 2, 3, 4]
+    assert len(list((run.folder / "epochs").glob("*.safetensors"))) == 3
+    rows = read_curves(run.folder / "curves.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["rate"] for row in rows] == [3e-3] * 3
     assert list((run.folder / "tensorboard").glob("events*"))
     best, card = load_model(run.model)
     same, _ = load_model(run.folder / "epochs" / f"epoch_{run.best['epoch']:03d}.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(best.state_dict().values(), same.state_dict().values(), strict=True))
-    assert card.classes == Squares.classes
+    assert card.classes == ("background", "building")
     assert card.credits == ("made here",)
     assert card.gsd_m == 0.5
     assert card.metrics["val_iou"] == pytest.approx(run.best["val_iou"])
+    assert card.trained["chosen_on"] == "val"
+    assert card.trained["chips"] == 16 * run.best["epoch"]
     assert not list(run.folder.glob("*.partial*"))
 
 
 def test_progress_counts_every_chip(finished):
     _, seen = finished
-    assert [(at.done, at.total) for at in seen][-1] == (128, 128)
+    assert [at.done for at in seen] == [4 * step for step in range(1, 13)]
+    assert seen[-1].total == 48
     assert "loss" in seen[-1].note
     assert "val loss" in seen[-1].note
 
 
-def test_four_epochs_are_two_and_a_stop_and_two(finished, tmp_path):
-    run, _ = finished
-    with pytest.raises(KeyboardInterrupt):
-        fit(recipe("fit.epochs=4"), Squares(), tmp_path, callbacks=[StopAfter(2)])
-    assert len(read_curves(tmp_path / "curves.csv")) == 2
-    again = fit(recipe("fit.epochs=4"), Squares(), tmp_path, resume=True)
-    whole, parts = (load_model(r.folder / "epochs/epoch_004.safetensors")[0].state_dict() for r in (run, again))
-    for name in whole:
-        assert torch.equal(whole[name], parts[name]), name
-    for a, b in zip(run.curves, again.curves, strict=True):
-        assert {k: v for k, v in a.items() if k != "seconds"} == pytest.approx(
-            {k: v for k, v in b.items() if k != "seconds"}
-        )
-
-
-def test_a_finished_run_is_not_resumed(finished):
-    run, _ = finished
-    with pytest.raises(SettingsError, match=r"raise fit\.epochs"):
-        fit(recipe("fit.epochs=4"), Squares(), run.folder, resume=True)
-
-
-def test_another_recipe_does_not_resume(finished, tmp_path):
-    run, _ = finished
-    (tmp_path / "last.ckpt").write_bytes((run.folder / "last.ckpt").read_bytes())
-    with pytest.raises(TrainingError, match="resume point of this recipe"):
-        fit(recipe("model.arch='unet28'", "model.options={widths='small'}"), Squares(), tmp_path, resume=True)
-
-
-def test_several_classes_and_wide_pixels(tmp_path):
-    class Three(Squares):
+def test_several_classes_and_wide_pixels(recipe, squares, tmp_path):
+    class Three(squares):
         classes = ("background", "building", "road")
 
         def load(self, item):
@@ -141,49 +69,117 @@ def test_several_classes_and_wide_pixels(tmp_path):
     assert card.classes == Three.classes
 
 
-def test_without_validation_the_last_epoch_is_the_best(tmp_path):
+@pytest.mark.parametrize(("kind", "channels"), [("border", 3), ("distance", 6)])
+def test_targets_beyond_classes_are_judged_as_buildings(recipe, squares, tmp_path, kind, channels):
+    changed = recipe(f"target.kind='{kind}'", "target.n_bins=6", "fit.epochs=4", "fit.learning_rate=0.01")
+    run = fit(changed, squares(train=32), tmp_path)
+    assert run.best["val_iou"] > 0.5
+    network, card = load_model(run.model)
+    assert network.classes == channels
+    assert card.bands == ("building", kind)
+
+
+def test_the_loss_is_the_recipe_s(recipe, squares, tmp_path):
+    base = ["fit.epochs=1", "loss.terms={tversky=1.0}"]
+    even = fit(recipe(*base, "loss.tversky_alpha=0.5", "loss.tversky_beta=0.5"), squares(train=4), tmp_path / "a")
+    tilted = fit(recipe(*base, "loss.tversky_alpha=0.1", "loss.tversky_beta=0.9"), squares(train=4), tmp_path / "b")
+    # One step each, from the same weights: only what it is measured by differs.
+    assert abs(even.curves[0]["train_loss"] - tilted.curves[0]["train_loss"]) > 0.01
+    assert even.curves[0]["train_accuracy"] == tilted.curves[0]["train_accuracy"]
+
+
+def test_without_validation_the_last_epoch_is_the_best(recipe, squares, tmp_path):
     with pytest.warns(EavesWarning, match="No chip validates"):
-        run = fit(recipe(), Squares(val=0), tmp_path)
+        run = fit(recipe(), squares(val=0), tmp_path)
     assert run.best["epoch"] == 2
+    assert "last epoch" in load_model(run.model)[1].trained["chosen_on"]
 
 
-def test_an_infinite_loss_stops_with_advice(tmp_path):
-    with pytest.raises(TrainingError, match="learning_rate"):
-        fit(recipe("fit.learning_rate=1e30", "fit.clip_norm=0", "fit.optimizer='sgd'"), Squares(), tmp_path)
-
-
-def test_nothing_to_train_on(tmp_path):
+def test_nothing_to_train_on(recipe, squares, tmp_path):
     with pytest.raises(SettingsError, match="chips to train on"):
-        fit(recipe(), Squares(train=0), tmp_path)
+        fit(recipe(), squares(train=0), tmp_path)
 
 
-def test_class_counts_ignore_unknown():
-    pixels, beside = class_counts(Squares(train=2))
-    assert pixels.sum() == 2 * 32 * 28
-    assert beside.tolist() == [2 * 32 * 28] * 2
+# --- what is chosen, and when it is enough ----------------------------------------------------------------------------
 
 
-def test_the_alarm_rings_for_background_alone_and_only_then():
-    alarm = CollapseAlarm(every=2, patience=2)
-    target = torch.ones(1, 8, 8, dtype=torch.long)
+def test_chosen_on_test_is_said_everywhere(recipe, squares, tmp_path):
+    changed = recipe("fit.choose_on='test'", "fit.epochs=1")
+    with pytest.warns(EavesWarning, match="picked on the test scenes"):
+        run = fit(changed, squares(), tmp_path)
+    assert set(read_curves(tmp_path / "curves.csv")[0]) >= {"test_loss", "test_accuracy", "test_iou", "train_loss"}
+    assert not any(name.startswith("val_") for name in run.best)
+    card = load_model(run.model)[1]
+    assert card.trained["chosen_on"] == "test"
+    assert card.metrics["test_iou"] == pytest.approx(run.best["test_iou"])
 
-    class At:
-        global_step = 0
 
-    def steps(count, prediction):
-        for _ in range(count):
-            alarm.on_train_batch_end(At, None, {"prediction": prediction}, (None, target), 0)
-            At.global_step += 1
+def test_chosen_on_test_needs_test_chips(recipe, squares, tmp_path):
+    changed = recipe("fit.choose_on='test'")
+    with pytest.raises(SettingsError, match="test chips"):
+        fit(changed, squares(val=0), tmp_path)
+    source = squares()
+    source.judge = "val"
+    with pytest.raises(SettingsError, match="judge='test'"):
+        fit(changed, source, tmp_path)
 
-    steps(6, torch.ones_like(target))
-    assert not alarm.rung
-    with pytest.warns(EavesWarning, match="everything background"):
-        steps(4, torch.zeros_like(target))
-    assert alarm.rung
+
+def test_the_best_epoch():
+    rows = [{"epoch": 1, "val_iou": 0.4, "val_loss": 0.9}, {"epoch": 2, "val_iou": 0.5, "val_loss": float("nan")}]
+    assert best_epoch(rows, "val_iou") == 2
+    assert best_epoch(rows, "val_loss") == 1
+    assert best_epoch([{"epoch": 1}, {"epoch": 2}], "val_iou") == 2
+
+
+def test_enough_is_counted_from_the_best():
+    rows = [{"epoch": i + 1, "val_iou": iou} for i, iou in enumerate([0.3, 0.6, 0.5, 0.6, 0.2])]
+    assert [enough(rows[:n], "val_iou", 2) for n in range(6)] == [False, False, False, False, True, True]
+    assert not enough(rows, "val_iou", 0)
+
+
+def test_it_stops_when_nothing_gets_better_and_stays_stopped(recipe, squares, tmp_path):
+    # At such a rate nothing ever changes, so that the first epoch stays the best.
+    changes = ["fit.epochs=9", "fit.learning_rate=1e-12", "model.options={widths='narrow'}", "fit.monitor='iou'"]
+    run = fit(recipe(*changes, "fit.stop_after=2"), squares(), tmp_path)
+    assert [row["epoch"] for row in run.curves] == [1, 2, 3]
+    with pytest.raises(SettingsError, match="has stopped"):
+        fit(recipe(*changes, "fit.stop_after=2"), squares(), tmp_path, resume=True)
+    again = fit(recipe(*changes, "fit.stop_after=3"), squares(), tmp_path, resume=True)
+    assert [row["epoch"] for row in again.curves] == [1, 2, 3, 4]
+
+
+def test_stopping_needs_something_that_judges(recipe, squares, tmp_path):
+    with pytest.raises(SettingsError, match="validation chips"):
+        fit(recipe("fit.stop_after=2"), squares(val=0), tmp_path)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def test_two_batches_of_two_make_the_step_of_one_of_four(recipe, squares, tmp_path):
+    class Known(squares):
+        def load(self, item):
+            chip = super().load(item)
+            chip.mask[:4] = 0  # every chip knows as many pixels, so that a mean of means is the mean
+            return chip
+
+    # The square root in Adam would blow rounding up where a gradient is nearly zero.
+    changes = ["model.options={widths='narrow'}", "fit.optimizer='sgd'", "fit.schedule='cosine'", "fit.warmup_steps=2"]
+    whole = fit(recipe(*changes), Known(), tmp_path / "a")
+    parts = fit(recipe(*changes, "fit.batch=2", "fit.accumulate=2"), Known(), tmp_path / "b")
+    for name, value in load_model(whole.model)[0].state_dict().items():
+        torch.testing.assert_close(load_model(parts.model)[0].state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    assert [row["rate"] for row in whole.curves] == [row["rate"] for row in parts.curves]
+
+
+def test_an_infinite_loss_stops_with_advice(recipe, squares, tmp_path):
+    changed = recipe("fit.learning_rate=1e30", "fit.clip_norm=0", "fit.optimizer='sgd'", "fit.rollbacks=0")
+    with pytest.raises(TrainingError, match="learning_rate"):
+        fit(changed, squares(), tmp_path)
 
 
 def test_emulated_bf16_is_refused_and_never_chosen():
-    network = build(ModelSettings(arch="unet28", options={"widths": "small"}), 3, 2)
+    network = build(ModelSettings(arch="unet28", options={"widths": "narrow"}), 3, 2)
     able = torch.cpu.get_capabilities()
     if torch.cuda.is_available() or able.get("amx_bf16") or able.get("avx512_bf16") or able.get("bf16"):
         assert choose_precision("auto", network) == "bf16-mixed"

@@ -49,16 +49,17 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _refused(path, error) from None
     stem = path.stem.encode()[:150].decode(errors="ignore")  # leaves room in the 255 bytes that a name may have
-    partial = path.with_name(f".{stem}.partial-{secrets.token_hex(4)}{path.suffix}")
+    base = path.with_name(f".{stem}.partial-{secrets.token_hex(4)}")
+    partial = base.with_name(base.name + path.suffix)
     try:
         yield partial
-        _move(partial, path)
+        _move(partial, base, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise _refused(path, error) from error
         raise
     finally:
-        for left in _named_after(partial):  # nothing is left where all has moved
+        for left in _named_after(base):  # nothing is left where all has moved
             with suppress(OSError):
                 left.unlink()
 
@@ -83,25 +84,25 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"a place where {path} can be written", f"{folder}, {kind}", "choose another output")
 
 
-def _move(partial: Path, path: Path) -> None:
+def _move(partial: Path, base: Path, path: Path) -> None:
     if not partial.is_file():
         raise OutputError(f"a finished file for {path}", "none", "report this with the command that was run")
-    parts = sorted(_named_after(partial), key=lambda part: part == partial)  # the file itself last
+    parts = sorted(_named_after(base), key=lambda part: part == partial)  # the file itself last
     for part in parts:
         _flush(part, os.O_RDWR)
     try:
         for suffix in _COMPANIONS.get(path.suffix.lower(), ()):
             path.with_name(path.stem + suffix).unlink(missing_ok=True)
         for part in parts:
-            part.replace(path.with_name(path.stem + part.name.removeprefix(partial.stem)))
+            part.replace(path.with_name(path.stem + part.name.removeprefix(base.name)))
     except OSError as error:
         raise _refused(path, error) from error
     if os.name == "posix":  # elsewhere a folder cannot be opened
         _flush(path.parent, os.O_RDONLY)
 
 
-def _named_after(partial: Path) -> list[Path]:
-    return [Path(found) for found in glob.glob(f"{glob.escape(str(partial.with_suffix('')))}.*")]  # noqa: PTH207 escapes
+def _named_after(base: Path) -> list[Path]:
+    return [Path(found) for found in glob.glob(f"{glob.escape(str(base))}*")]  # noqa: PTH207 escapes
 
 
 def _flush(path: Path, mode: int) -> None:

@@ -3,12 +3,14 @@
 from eaves.labels.burn import LabelLayer, burn, overlap
 from eaves.labels.classes import UNKNOWN, ClassTable, remap_colors, remap_values
 from eaves.labels.offset import Offset, block_offsets, estimate_offset, summarize_offsets
+from eaves.labels.targets import Target
 
 __all__ = [
     "UNKNOWN",
     "ClassTable",
     "LabelLayer",
     "Offset",
+    "Target",
     "block_offsets",
     "burn",
     "estimate_offset",

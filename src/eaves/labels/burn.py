@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,10 +35,13 @@ class LabelLayer:
         width_m: Width to which lines are widened, with round ends so that segments join, measured in a local metric
             CRS.
         gsd_m: Ground size of the grid's pixel; needed only for lines on a grid without a CRS.
+        apart: The parts of a feature are objects of their own (GIS layers often join strangers in one feature); else
+            they are one object.
 
     Attributes:
         crs: The grid's.
         parts: Single polygons in ``crs``, ``(n,)``.
+        objects: Which object each of them belongs to, ``(n,)``.
 
     Raises:
         LabelError: Features have no CRS but the grid has one; there are lines but no width.
@@ -51,12 +55,20 @@ class LabelLayer:
     """
 
     def __init__(
-        self, features: GeoDataFrame, grid: GeoBox, *, width_m: float | None = None, gsd_m: float | None = None
+        self,
+        features: GeoDataFrame,
+        grid: GeoBox,
+        *,
+        width_m: float | None = None,
+        gsd_m: float | None = None,
+        apart: bool = True,
     ) -> None:
         self.crs = grid.crs
         if grid.crs is not None and features.crs is not None and features.crs != grid.crs.proj:
             _LOG.info("labels reprojected from %s to %s", _name(features.crs), _name(grid.crs))
-        parts = _single_parts(_on_grid(features.geometry.values, features.crs, grid)[1])
+        parts, objects = _single_parts(_on_grid(features.geometry.values, features.crs, grid)[1])
+        if apart:
+            objects = np.arange(len(parts))
         kinds = shapely.get_dimensions(parts)
         if skipped := int((kinds < 1).sum()):
             warnings.warn(
@@ -64,10 +76,17 @@ class LabelLayer:
                 EavesWarning,
                 stacklevel=2,
             )
-        areas, lines = parts[kinds == 2], parts[kinds == 1]
+        areas, of_areas = parts[kinds == 2], objects[kinds == 2]
+        lines, of_lines = parts[kinds == 1], objects[kinds == 1]
         if len(lines):
+            if grid.crs is not None:
+                near = _around(lines, grid, grid.crs)
+                lines, of_lines = lines[near], of_lines[near]
             areas = np.concatenate([areas, _widen(lines, grid, width_m, gsd_m)])
-        self.parts: np.ndarray = areas[shapely.intersects(areas, _outline(grid))]
+            of_areas = np.concatenate([of_areas, of_lines])
+        shown = shapely.intersects(areas, _outline(grid))
+        self.parts: np.ndarray = areas[shown]
+        self.objects: np.ndarray = of_areas[shown]
         self._tree = shapely.STRtree(self.parts)
 
     def __len__(self) -> int:
@@ -84,13 +103,37 @@ class LabelLayer:
         Returns:
             ``out``.
         """
-        near = self._tree.query(_outline(grid))
-        if len(near):
-            to_pixels = ~grid.affine
-            in_pixels = _apply(to_pixels, self.parts[np.sort(near)])
-            # In pixel coordinates GDAL needs no transform, so south-up and rotated grids are nothing special.
-            rasterize(((part, value) for part in in_pixels), out=out, transform=Affine.identity())
+        self._paint(grid, out, lambda near: [value] * len(near))
         return out
+
+    def number(self, grid: GeoBox, out: np.ndarray, first: int = 1) -> int:
+        """Paint each object that a window shows with a number of its own, later ones over earlier.
+
+        Args:
+            grid: The window's grid, in the layer's CRS.
+            out: uint16 or int32 ``(h, w)`` of the same shape, painted in place.
+            first: The first object's number; the others follow.
+
+        Returns:
+            The number after the last.
+        """
+        shown = 0
+
+        def numbers(near: np.ndarray) -> Iterable[int]:
+            nonlocal shown
+            there, place = np.unique(self.objects[near], return_inverse=True)
+            shown = len(there)
+            return (first + place).tolist()
+
+        self._paint(grid, out, numbers)
+        return first + shown
+
+    def _paint(self, grid: GeoBox, out: np.ndarray, values: Callable[[np.ndarray], Iterable[int]]) -> None:
+        near = np.sort(self._tree.query(_outline(grid)))
+        if len(near):
+            # In pixel coordinates GDAL needs no transform, so south-up and rotated grids are nothing special.
+            in_pixels = _apply(~grid.affine, self.parts[near])
+            rasterize(zip(in_pixels, values(near), strict=True), out=out, transform=Affine.identity())
 
 
 def burn(
@@ -227,17 +270,19 @@ def _widen(lines: np.ndarray, grid: GeoBox, width_m: float | None, gsd_m: float 
             )
         unit_m = gsd_m / abs(grid.affine.determinant) ** 0.5
         return shapely.buffer(lines, width_m / 2 / unit_m)
-    lines = lines[_around(lines, grid, grid.crs)]
     x, y = grid.affine * (grid.shape[1] / 2, grid.shape[0] / 2)
     local = metric_crs(grid.crs, x, y)
     return project(shapely.buffer(project(lines, grid.crs, local), width_m / 2), local, grid.crs)
 
 
-def _single_parts(shapes: np.ndarray) -> np.ndarray:
-    """Collections taken apart, so that the index sees small things."""
+def _single_parts(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Collections taken apart, so that the index sees small things; and which of the shapes each part is from."""
+    owners = np.arange(len(shapes))
     while (shapely.get_type_id(shapes) > _POLYGON).any():
-        shapes = shapely.get_parts(shapes)
-    return shapes[~shapely.is_empty(shapes)]
+        shapes, index = shapely.get_parts(shapes, return_index=True)
+        owners = owners[index]
+    there = ~shapely.is_empty(shapes)
+    return shapes[there], owners[there]
 
 
 def _outline(grid: GeoBox) -> Any:

@@ -9,6 +9,7 @@ over all shifts is one product of Fourier transforms.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ _SURROUND_PX = 8.0
 _STRONGEST = 3.0  # an edge counts up to three times the average around it
 _MARGIN_PX = 3  # the smoothing's reach: edges of the valid area are not edges of things
 _LEAST_EDGE = 60.0  # pixels of label edge below which nothing can be told
-_CONFIDENT = 5.0  # labels mirrored on purpose reach 2.8 in the middle and 5 at most; good ones about 10
+CONFIDENT = 5.0  # labels mirrored on purpose reach 2.8 in the middle and 5 at most; good ones about 10
 
 
 class Offset(NamedTuple):
@@ -35,6 +36,96 @@ class Offset(NamedTuple):
     dx_px: float
     dy_px: float
     confidence: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How well label edges lie on image edges after every shift. The evidence of several areas adds up.
+
+    Attributes:
+        match: float32 ``(2 m + 1, 2 m + 1)``: sum over label edges of their likeness to what they lie on, by shift;
+            the middle is no shift, rows are shifts down.
+        length: The same shape: pixels of label edge that lie on valid imagery.
+        moment: Sums of row and column over label edges; with ``edge`` it tells where they are in the middle.
+        edge: Pixels of label edge.
+
+    Example:
+        >>> image = np.zeros((1, 96, 96)); image[:, 30:60, 30:70] = 1
+        >>> labels = np.zeros((96, 96), bool); labels[34:64, 27:67] = True
+        >>> some = Evidence.gather(image, np.ones((96, 96), bool), labels, 20)
+        >>> both = some + some
+        >>> both.offset().dx_px == some.offset().dx_px, both.edge == 2 * some.edge
+        (True, True)
+    """
+
+    match: np.ndarray
+    length: np.ndarray
+    moment: np.ndarray
+    edge: float
+
+    @classmethod
+    def gather(
+        cls,
+        image: np.ndarray,
+        valid: np.ndarray,
+        labels: np.ndarray,
+        max_px: int,
+        *,
+        core: tuple[slice, slice] = (slice(None), slice(None)),
+        origin: tuple[int, int] = (0, 0),
+    ) -> Evidence:
+        """Correlate the edges of labels and image.
+
+        Args:
+            image: ``(c, h, w)`` of any real type.
+            valid: bool ``(h, w)``: there is imagery.
+            labels: ``(h, w)``; what is not 0 is labelled.
+            max_px: Largest shift, along either axis.
+            core: Rows and columns whose label edges count. With ``max_px`` of image around it nothing is lost.
+            origin: Row and column of the first pixel, for ``moment``.
+        """
+        seen, inside = _image_edges(image, valid)
+        drawn = np.zeros(labels.shape, np.complex64)
+        drawn[core] = _label_edges(labels)[core]
+        edge = np.abs(drawn)
+        middle = [
+            float((edge.sum(axis=1 - axis) * (origin[axis] + np.arange(edge.shape[axis]))).sum()) for axis in (0, 1)
+        ]
+        return cls(
+            _correlate(seen, drawn, max_px),
+            _correlate(inside.astype(np.complex64), edge.astype(np.complex64), max_px),
+            np.array(middle),
+            float(edge.sum()),
+        )
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            self.match + other.match, self.length + other.length, self.moment + other.moment, self.edge + other.edge
+        )
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Mean row and column of the label edges."""
+        return self.moment / max(self.edge, 1e-6)
+
+    def offset(self) -> Offset:
+        """Return the shift that matches best."""
+        max_px = len(self.match) // 2
+        if self.length[max_px, max_px] < _LEAST_EDGE:
+            return Offset(0.0, 0.0, 0.0)
+        # Shifts that move most labels out of the valid area are judged on too little.
+        enough = self.length > 0.5 * self.length.max()
+        match = np.where(enough, self.match / np.maximum(self.length, 1e-6), 0.0)
+        row, col = np.unravel_index(int(match.argmax()), match.shape)
+        if not (0 < row < 2 * max_px and 0 < col < 2 * max_px):
+            return Offset(0.0, 0.0, 0.0)  # the best shift lies beyond the largest
+        middle = np.median(match)
+        spread = 1.4826 * np.median(np.abs(match - middle))
+        return Offset(
+            float(col - max_px + _summit(match[row, col - 1 : col + 2])),
+            float(row - max_px + _summit(match[row - 1 : row + 2, col])),
+            float((match[row, col] - middle) / max(spread, 1e-9)),
+        )
 
 
 def estimate_offset(image: np.ndarray, valid: np.ndarray, labels: np.ndarray, max_px: int = 20) -> Offset:
@@ -57,24 +148,7 @@ def estimate_offset(image: np.ndarray, valid: np.ndarray, labels: np.ndarray, ma
         >>> [round(shift) for shift in estimate_offset(image, np.ones((96, 96), bool), labels)[:2]]
         [3, -4]
     """
-    seen, inside = _image_edges(image, valid)
-    drawn = _label_edges(labels)
-    if (np.abs(drawn) * inside).sum() < _LEAST_EDGE:
-        return Offset(0.0, 0.0, 0.0)
-    match = _correlate(seen, drawn, max_px)
-    length = _correlate(inside.astype(np.complex64), np.abs(drawn).astype(np.complex64), max_px)
-    # Shifts that move most labels out of the valid area are judged on too little.
-    match = np.where(length > 0.5 * length.max(), match / np.maximum(length, 1e-6), 0.0)
-    row, col = np.unravel_index(int(match.argmax()), match.shape)
-    if not (0 < row < 2 * max_px and 0 < col < 2 * max_px):
-        return Offset(0.0, 0.0, 0.0)  # the best shift lies beyond the largest
-    middle = np.median(match)
-    spread = 1.4826 * np.median(np.abs(match - middle))
-    return Offset(
-        float(col - max_px + _summit(match[row, col - 1 : col + 2])),
-        float(row - max_px + _summit(match[row - 1 : row + 2, col])),
-        float((match[row, col] - middle) / max(spread, 1e-9)),
-    )
+    return Evidence.gather(image, valid, labels, max_px).offset()
 
 
 def block_offsets(
@@ -90,8 +164,8 @@ def block_offsets(
         block_px: Side of a block, about: blocks are made to fit.
     """
     found = []
-    for rows in _blocks(labels.shape[0], block_px):
-        for cols in _blocks(labels.shape[1], block_px):
+    for rows in fitting_blocks(labels.shape[0], block_px):
+        for cols in fitting_blocks(labels.shape[1], block_px):
             offset = estimate_offset(image[:, rows, cols], valid[rows, cols], labels[rows, cols], max_px)
             if offset.confidence:
                 found.append(offset)
@@ -105,7 +179,7 @@ def summarize_offsets(offsets: Sequence[Offset]) -> Offset | None:
         >>> summarize_offsets([Offset(1.0, 2.0, 9.0), Offset(-9.0, 4.0, 2.0)])
         Offset(dx_px=1.0, dy_px=2.0, confidence=9.0)
     """
-    confident = np.array([offset for offset in offsets if offset.confidence > _CONFIDENT])
+    confident = np.array([offset for offset in offsets if offset.confidence > CONFIDENT])
     if not len(confident):
         return None
     return Offset(*(float(value) for value in np.median(confident, axis=0)))
@@ -154,7 +228,13 @@ def _summit(three: np.ndarray) -> float:
     return 0.0 if bend >= 0 else float(np.clip((left - right) / (2 * bend), -0.5, 0.5))
 
 
-def _blocks(size: int, block_px: int) -> list[slice]:
+def fitting_blocks(size: int, block_px: int) -> list[slice]:
+    """Cut an axis into equal blocks of about this size.
+
+    Example:
+        >>> fitting_blocks(100, 30)
+        [slice(0, 33, None), slice(33, 66, None), slice(66, 100, None)]
+    """
     count = max(1, round(size / block_px))
     edges = np.linspace(0, size, count + 1).astype(int)
-    return [slice(start, stop) for start, stop in pairwise(edges)]
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]

@@ -16,10 +16,12 @@ from eaves.metrics.pixels import (
     recall,
 )
 from eaves.metrics.polygons import inside_aoi
+from eaves.metrics.ranking import AP_THRESHOLDS, average_precision
 from eaves.metrics.relaxed import PrecisionRecall, break_even, precision_recall_curve, relaxed_precision_recall
 from eaves.metrics.report import MetricsReport, Provenance
 
 __all__ = [
+    "AP_THRESHOLDS",
     "METRICS",
     "ClassScores",
     "Matches",
@@ -29,6 +31,7 @@ __all__ = [
     "PrecisionRecall",
     "Provenance",
     "accuracy",
+    "average_precision",
     "break_even",
     "confusion",
     "f1",

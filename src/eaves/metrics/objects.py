@@ -1,7 +1,7 @@
-"""Objects: buildings found, missed and invented, as SpaceNet counts them; merged and split ones.
+"""Objects: buildings found, missed and invented, as SpaceNet counts them; merged and split ones; COCO's AP.
 
 Source: A. Van Etten, D. Lindenbaum, T. Bacastow, "SpaceNet: A Remote Sensing Dataset and Challenge Series",
-arXiv:1807.01232 (object F1 at IoU 0.5).
+arXiv:1807.01232 (object F1 at IoU 0.5). Of AP: see :mod:`eaves.metrics.ranking`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import shapely
 
-from eaves.errors import LabelError, SettingsError
+from eaves.errors import SettingsError
 from eaves.metrics.polygons import COVERED, valid_polygons
+from eaves.metrics.ranking import AP_THRESHOLDS, average_precision, pair_up, rank
 from eaves.settings import Settings
 
 
@@ -34,6 +35,9 @@ class Matches:
         swallowed: References so covered.
         split: References that hold two or more predictions: each has at least half of its area inside.
         fragments: Predictions so held.
+        scores: Confidence of each prediction, float64 ``(predictions given,)``; None where none was given.
+        hits: Which predictions match at each of the ``AP_THRESHOLDS``, bool ``(10, predictions given)``; None without
+            scores.
     """
 
     pred_index: np.ndarray
@@ -47,6 +51,8 @@ class Matches:
     swallowed: int
     split: int
     fragments: int
+    scores: np.ndarray | None
+    hits: np.ndarray | None
 
     @property
     def tp(self) -> int:
@@ -90,6 +96,10 @@ class ObjectReport(Settings):
         min_area: Objects below were left out on both sides; square units of the plane.
         small_predictions: Predictions left out as too small.
         small_references: References left out as too small.
+        ap: Average precision, mean over the IoU thresholds 0.50, 0.55 … 0.95; see
+            :func:`eaves.metrics.average_precision`. None where predictions have no scores, or without references.
+        ap50: Average precision at IoU 0.50 alone.
+        ap75: Average precision at IoU 0.75 alone.
     """
 
     f1: float
@@ -106,13 +116,17 @@ class ObjectReport(Settings):
     min_area: float
     small_predictions: int
     small_references: int
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
 
 
 def match(predictions: Any, references: Any, scores: Any = None, *, iou: float = 0.5, min_area: float = 0.0) -> Matches:
     """Match predicted with reference polygons.
 
     Predictions are visited in descending order of score (equal scores, and no scores: in the order given). Each takes
-    the reference with the greatest IoU among those not yet taken; it is a match if that IoU is >= ``iou``.
+    the reference with the greatest IoU among those not yet taken; it is a match if that IoU is >= ``iou``. With scores
+    the same is done at each of the ``AP_THRESHOLDS``, for :func:`object_report` to rank them.
 
     Args:
         predictions: Array of shapely polygons and multipolygons, ``(n,)``, in pixels or in a metric CRS; degrees give
@@ -134,19 +148,22 @@ def match(predictions: Any, references: Any, scores: Any = None, *, iou: float =
     if not 0 < iou <= 1 or not 0 <= min_area < np.inf:
         raise SettingsError("0 < iou <= 1 and min_area >= 0", f"iou {iou} and min_area {min_area}", "change them")
     all_pred, all_ref = valid_polygons(predictions, "predictions"), valid_polygons(references, "references")
-    order = _ranks(scores, len(all_pred))
+    if scores is None and not len(all_pred):
+        scores = ()  # nobody is left without
+    place = rank(scores, len(all_pred))
     pred_counted, ref_counted = shapely.area(all_pred) >= min_area, shapely.area(all_ref) >= min_area
     pred, ref = all_pred[pred_counted], all_ref[ref_counted]
     p, r, shared = _shared_areas(pred, ref, iou)
     pred_area, ref_area = shapely.area(pred)[p], shapely.area(ref)[r]
     overlap = np.minimum(shared / (pred_area + ref_area - shared), 1.0)
-    i, j, overlap = _greedy(p, r, overlap, order[pred_counted], iou)
+    chosen = pair_up(p, r, overlap, place[pred_counted], iou)
+    hits = None if scores is None else _hits(p, r, overlap, place, pred_counted)
     merged, swallowed = _several(p, r, shared >= COVERED * ref_area)
     split, fragments = _several(r, p, shared >= COVERED * pred_area)
     return Matches(
-        pred_index=np.flatnonzero(pred_counted)[i],
-        ref_index=np.flatnonzero(ref_counted)[j],
-        iou=overlap,
+        pred_index=np.flatnonzero(pred_counted)[p[chosen]],
+        ref_index=np.flatnonzero(ref_counted)[r[chosen]],
+        iou=overlap[chosen],
         pred_counted=pred_counted,
         ref_counted=ref_counted,
         threshold=float(iou),
@@ -155,11 +172,15 @@ def match(predictions: Any, references: Any, scores: Any = None, *, iou: float =
         swallowed=swallowed,
         split=split,
         fragments=fragments,
+        scores=None if scores is None else np.asarray(scores, dtype=float),
+        hits=hits,
     )
 
 
 def object_report(*scenes: Matches) -> ObjectReport:
     """Sum the counts of scenes and take the ratios of the sums (not the mean of the scenes' ratios).
+
+    For average precision the predictions of all scenes are ranked together.
 
     Raises:
         SettingsError: No scene is given, or they were matched with different thresholds or least areas.
@@ -179,6 +200,7 @@ def object_report(*scenes: Matches) -> ObjectReport:
         for name in ("tp", "fp", "fn", "merged", "swallowed", "split", "fragments")
     }
     tp, fp, fn = total["tp"], total["fp"], total["fn"]
+    ap, ap50, ap75 = _average_precisions(scenes)
     return ObjectReport(
         f1=_f1(tp, fp, fn),
         precision=_precision(tp, fp),
@@ -188,6 +210,9 @@ def object_report(*scenes: Matches) -> ObjectReport:
         min_area=min_area,
         small_predictions=sum(int((~scene.pred_counted).sum()) for scene in scenes),
         small_references=sum(int((~scene.ref_counted).sum()) for scene in scenes),
+        ap=ap,
+        ap50=ap50,
+        ap75=ap75,
     )
 
 
@@ -205,22 +230,28 @@ def _shared_areas(pred: np.ndarray, ref: np.ndarray, iou: float) -> tuple[np.nda
     return p, r, shapely.area(shapely.intersection(pred[p], ref[r]))
 
 
-def _greedy(
-    p: np.ndarray, r: np.ndarray, overlap: np.ndarray, rank: np.ndarray, iou: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Visit pairs by the prediction's rank, then by descending IoU; a pair holds if both of its sides are free."""
-    enough = overlap >= iou
-    p, r, overlap = p[enough], r[enough], overlap[enough]
-    visit = np.lexsort((r, -overlap, rank[p]))
-    free_pred, free_ref = set(p.tolist()), set(r.tolist())
-    chosen = []
-    for at, i, j in zip(visit.tolist(), p[visit].tolist(), r[visit].tolist(), strict=True):
-        if i in free_pred and j in free_ref:
-            free_pred.remove(i)
-            free_ref.remove(j)
-            chosen.append(at)
-    pairs = np.array(chosen, dtype=np.intp)
-    return p[pairs], r[pairs], overlap[pairs]
+def _hits(p: np.ndarray, r: np.ndarray, overlap: np.ndarray, place: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Which predictions match at each of COCO's thresholds, ``(10, predictions given)``."""
+    given = np.flatnonzero(counted)
+    hits = np.zeros((len(AP_THRESHOLDS), len(counted)), dtype=bool)
+    for row, least in zip(hits, AP_THRESHOLDS, strict=True):
+        row[given[p[pair_up(p, r, overlap, place[counted], least)]]] = True
+    return hits
+
+
+def _average_precisions(scenes: tuple[Matches, ...]) -> tuple[float | None, float | None, float | None]:
+    """AP, AP50 and AP75 of all scenes' predictions in one ranking."""
+    ranked = [(scene.scores, scene.hits) for scene in scenes if scene.scores is not None and scene.hits is not None]
+    if len(ranked) < len(scenes):
+        return None, None, None
+    scores, hits = (np.concatenate(side, axis=-1) for side in zip(*ranked, strict=True))
+    counted = np.concatenate([scene.pred_counted for scene in scenes])
+    references = sum(int(scene.ref_counted.sum()) for scene in scenes)
+    values = average_precision(scores[counted], hits[:, counted], references)
+    if values is None:
+        return None, None, None
+    at = dict(zip(AP_THRESHOLDS, values.tolist(), strict=True))
+    return float(values.mean()), at[0.5], at[0.75]
 
 
 def _several(over: np.ndarray, under: np.ndarray, covered: np.ndarray) -> tuple[int, int]:
@@ -230,21 +261,6 @@ def _several(over: np.ndarray, under: np.ndarray, covered: np.ndarray) -> tuple[
         return 0, 0
     many = np.bincount(over) >= 2
     return int(many.sum()), len(np.unique(under[many[over]]))
-
-
-def _ranks(scores: Any, count: int) -> np.ndarray:
-    if scores is None:
-        return np.arange(count)
-    values = np.asarray(scores, dtype=float)
-    if values.shape != (count,) or np.isnan(values).any():
-        raise LabelError(
-            f"a score for each of {count} predictions",
-            f"shape {values.shape} with {int(np.isnan(values).sum())} NaN",
-            "fill the missing scores, or pass none",
-        )
-    rank = np.empty(count, dtype=np.intp)
-    rank[np.argsort(-values, kind="stable")] = np.arange(count)
-    return rank
 
 
 def _precision(tp: int, fp: int) -> float | None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from functools import cache
-from typing import Any, get_type_hints
-
-from pydantic import create_model
 
 from eaves.errors import SettingsError
 from eaves.models.deeplab import DeepLabV3Plus
+from eaves.models.deeplab_lite import DeepLabV3Lite
 from eaves.models.network import SegmentationNetwork
+from eaves.models.options import options_of
+from eaves.models.segnet import SegNet
+from eaves.models.smp import ARCHITECTURES, Smp
 from eaves.models.unet import UNet
 from eaves.models.unet28 import UNet28
-from eaves.settings import ModelSettings, Settings, parse
+from eaves.settings import ModelSettings, parse
 
 MODELS: dict[str, type[SegmentationNetwork]] = {
+    "deeplabv3lite": DeepLabV3Lite,
     "deeplabv3plus": DeepLabV3Plus,
+    "segnet": SegNet,
+    "smp": Smp,
     "unet": UNet,
     "unet28": UNet28,
 }
@@ -39,24 +41,14 @@ def build(settings: ModelSettings, in_channels: int, classes: int) -> Segmentati
         112
     """
     if settings.arch not in MODELS:
-        near = difflib.get_close_matches(settings.arch, MODELS, n=1)
-        raise SettingsError(
-            f"an architecture of {', '.join(MODELS)}",
-            repr(settings.arch),
-            f"write {near[0]!r}" if near else "use one of them",
-        )
+        raise SettingsError(f"an architecture of {', '.join(MODELS)}", repr(settings.arch), _suggestion(settings.arch))
     kind = MODELS[settings.arch]
-    options = parse(_options(kind), settings.options, source=f"model.options of {settings.arch}")
+    options = parse(options_of(kind), settings.options, source=f"model.options of {settings.arch}")
     return kind(in_channels, classes, **dict(options))
 
 
-@cache
-def _options(kind: type[SegmentationNetwork]) -> type[Settings]:
-    """The keyword-only arguments of an architecture, as settings that check themselves."""
-    hints = get_type_hints(kind.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        name: (hints[name], parameter.default)
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    return create_model(f"{kind.__name__}Options", __base__=Settings, **fields)
+def _suggestion(arch: str) -> str:
+    theirs = {name.lower(): f"write arch = 'smp' with options.architecture = {name!r}" for name in ARCHITECTURES}
+    ours = {name: f"write {name!r}" for name in MODELS}
+    near = difflib.get_close_matches(arch.lower(), {**theirs, **ours}, n=1)
+    return {**theirs, **ours}[near[0]] if near else "use one of them"

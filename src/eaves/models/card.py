@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from eaves.models.readout import Readout
 from eaves.scene.scaling import Scaling
 from eaves.settings import Recipe, Settings
 
@@ -22,6 +23,7 @@ class Card(Settings):
         created: When, by the clock of the trainer (ISO 8601).
         recipe: What it was trained by; its ``model`` rebuilds the network.
         classes: Names, the background first.
+        bands: Names of the score maps that the model gives.
         scaling: Pixel values → network input; has the pixel type and the number of bands.
         gsd_m: Ground size of a pixel that it was trained at, in metres; None where the imagery had no scale.
         metrics: Name → value, on the validation chips.
@@ -39,6 +41,16 @@ class Card(Settings):
     metrics: dict[str, float] = Field(default_factory=dict)
     trained: dict[str, int | float | str] = Field(default_factory=dict)
     credits: tuple[str, ...] = ()
+
+    @property
+    def readout(self) -> Readout:
+        """How the network's logits become score maps."""
+        return Readout(self.recipe.target, self.classes)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """See above."""
+        return self.readout.bands
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Self:

@@ -31,7 +31,9 @@ class DeepLabV3Plus(SegmentationNetwork):
     Args:
         in_channels: Bands of the input.
         classes: Classes, the background included.
-        encoder: Name of the encoder; see :func:`eaves.models.encoders.make_encoder`.
+        encoder: Name of the encoder; see :func:`eaves.models.encoders.make_encoder`. The source's Xception, modified
+            and aligned, is ``tu-xception65`` (and the lighter ``tu-xception41``), whose low-level features are the
+            source's, too: 256 channels, before the second block's stride.
         output_stride: Of the encoder; 8 is finer, and on a CPU about five times slower.
         channels: Width of the pyramid and of the decoder.
         dropout: Share of the pyramid's output that is dropped in training.
@@ -64,7 +66,7 @@ class DeepLabV3Plus(SegmentationNetwork):
             encoder, in_channels, output_stride=output_stride, stride_in_1x1=stride_in_1x1
         )
         self.aspp = ASPP(widths[-1], channels, ATROUS_RATES[output_stride], separable=True, dropout=dropout)
-        self.low_level = _convolution(widths[2], LOW_LEVEL_CHANNELS, 1)
+        self.low_level = convolution(widths[2], LOW_LEVEL_CHANNELS, 1)
         self.decoder = nn.Sequential(
             _separable_convolution(LOW_LEVEL_CHANNELS + channels, channels),
             _separable_convolution(channels, channels),
@@ -82,14 +84,15 @@ class DeepLabV3Plus(SegmentationNetwork):
         return _resize(self.head(self.decoder(torch.cat((deep, low), dim=1))), image)
 
 
-def _convolution(fan_in: int, width: int, side: int, groups: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(fan_in, width, side, padding=side // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+def convolution(fan_in: int, width: int, side: int) -> nn.Sequential:
+    """Return a convolution that keeps sizes, with batch normalisation and ReLU."""
+    layer = nn.Conv2d(fan_in, width, side, padding=side // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 def _separable_convolution(fan_in: int, width: int) -> nn.Sequential:
     depthwise = nn.Conv2d(fan_in, fan_in, 3, padding=1, groups=fan_in, bias=False)
-    return nn.Sequential(depthwise, *_convolution(fan_in, width, 1))
+    return nn.Sequential(depthwise, *convolution(fan_in, width, 1))
 
 
 def _resize(features: Tensor, like: Tensor) -> Tensor:

@@ -34,30 +34,50 @@ def make_encoder(
         [3, 16, 24, 32, 96, 1280]
     """
     # Its import takes seconds, which a U-Net of our own does not need.
-    from segmentation_models_pytorch import encoders
+    from segmentation_models_pytorch.encoders import get_encoder
 
+    check_encoder(name)
     try:
-        encoder = encoders.get_encoder(name, in_channels=in_channels, weights=None, output_stride=output_stride)
+        encoder = get_encoder(name, in_channels=in_channels, weights=None, output_stride=output_stride)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        known = encoders.get_encoder_names()
-        if name in known or (name.startswith("tu-") and "Unknown model" not in str(error)):
-            raise SettingsError(
-                f"an encoder that can have output stride {output_stride} and {in_channels} bands",
-                f"{name!r}, which cannot ({error})",
-                "choose another encoder, such as 'mobilenet_v2' or 'resnet50'",
-            ) from error
-        near = difflib.get_close_matches(name, known, n=3)
         raise SettingsError(
-            "an encoder of segmentation-models-pytorch, or 'tu-' and a name of timm",
-            repr(name),
-            f"use {' or '.join(map(repr, near or ['mobilenet_v2', 'resnet50']))}",
-        ) from None
+            f"an encoder that can have output stride {output_stride} and {in_channels} bands",
+            f"{name!r}, which cannot ({error})",
+            "use 'tu-xception65', the Xception that DeepLabV3+ was published with"
+            if name == "xception"
+            else "choose another encoder, such as 'mobilenet_v2' or 'resnet50'",
+        ) from error
     if stride_in_1x1:
-        _move_strides(encoder, name)
+        move_strides(encoder, name)
     return encoder, encoder.out_channels
 
 
-def _move_strides(encoder: nn.Module, name: str) -> None:
+def check_encoder(name: str) -> None:
+    """Refuse a name that nobody has.
+
+    Raises:
+        SettingsError: With the nearest names.
+    """
+    import timm
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    known = get_encoder_names()
+    if name in known or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
+        return
+    near = difflib.get_close_matches(name, [*known, *(f"tu-{model}" for model in timm.list_models())], n=3, cutoff=0.7)
+    raise SettingsError(
+        "an encoder of segmentation-models-pytorch, or 'tu-' and a name of timm",
+        repr(name),
+        f"use {' or '.join(map(repr, near or ['mobilenet_v2', 'resnet50']))}",
+    )
+
+
+def move_strides(encoder: nn.Module, name: str) -> None:
+    """Move each bottleneck's stride into its first convolution: see ``stride_in_1x1`` of :func:`make_encoder`.
+
+    Raises:
+        SettingsError: The encoder has no bottlenecks.
+    """
     from torchvision.models.resnet import Bottleneck
 
     bottlenecks = [module for module in encoder.modules() if isinstance(module, Bottleneck)]

@@ -42,11 +42,11 @@ def save_model(path: str | Path, network: SegmentationNetwork, card: Card, *, ha
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ModelFileError("a name that ends in .safetensors", str(path), "rename the output")
-    fits = (card.scaling.band_count, len(card.classes))
+    fits = (card.scaling.band_count, card.readout.channels)
     if fits != (network.in_channels, network.classes):
         raise ModelFileError(
-            f"a card for {network.in_channels} bands and {network.classes} classes",
-            f"one for {fits[0]} bands and {fits[1]} classes",
+            f"a card for {network.in_channels} bands and {network.classes} channels",
+            f"one for {fits[0]} bands and {fits[1]} channels",
             "make the card for this network",
         )
     tensors = {}
@@ -77,7 +77,7 @@ def load_model(path: str | Path) -> tuple[SegmentationNetwork, Card]:
     stored, _ = read_tensors(path)
     try:
         with torch.random.fork_rng(devices=[]):  # the random start is thrown away, and nobody should notice it
-            network = build(card.recipe.model, card.scaling.band_count, len(card.classes))
+            network = build(card.recipe.model, card.scaling.band_count, card.readout.channels)
     except SettingsError as error:
         raise ModelFileError(
             f"a model that this Eaves can build: {error.expected} (in {path})", error.received, error.do

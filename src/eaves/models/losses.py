@@ -1,100 +1,93 @@
-"""What training minimises. Pixels that are unknown weigh nothing, whatever the loss."""
+"""What training minimises: a weighted sum of losses, and the weights of the classes in them.
+
+A loss is a function ``(logits, target, class_weights) -> scalar`` to which unknown pixels say nothing. Its keyword-only
+arguments, where it has any, are the fields of :class:`eaves.settings.LossSettings` that it reads.
+"""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from eaves.errors import EavesWarning, SettingsError
-from eaves.labels import UNKNOWN
-from eaves.models.network import scores
+from eaves.models.noisy_losses import noisy_cross_entropy
+from eaves.models.pixel_losses import cross_entropy, focal
+from eaves.models.region_losses import boundary, dice, lovasz, tversky
+from eaves.settings import LossSettings
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Loss = Callable[..., Tensor]
+Losses = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
 
-FOCAL_GAMMA = 2.0
-DICE_SMOOTH = 1.0
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "tversky": tversky,
+    "lovasz": lovasz,
+    "boundary": boundary,
+    "noisy_cross_entropy": noisy_cross_entropy,
+}
 
 
-def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Return the mean cross-entropy of the known pixels, as torch weighs it: by the sum of the weights.
+def losses_of(settings: LossSettings) -> Losses:
+    """Make the function that a recipe's ``[loss]`` describes, as :func:`combined` does.
 
-    Args:
-        logits: ``(n, k, h, w)`` float; ``k`` is 1 for two classes (binary cross-entropy), else the number of classes.
-        target: ``(n, h, w)`` uint8 or int64, a class or ``UNKNOWN`` (255).
-        class_weights: ``(classes,)``, the background's first; None weighs all alike.
-
-    Returns:
-        A scalar >= 0; 0 with zero gradient where no pixel is known.
+    Raises:
+        SettingsError: As :func:`combined`.
 
     Example:
-        >>> cross_entropy(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2, dtype=torch.uint8)).item()
-        0.6931471824645996
+        >>> losses = losses_of(LossSettings(terms={"cross_entropy": 1.0, "lovasz": 0.5}, label_smoothing=0.1))
+        >>> sorted(losses(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2, dtype=torch.uint8), None))
+        ['cross_entropy', 'lovasz']
     """
-    log_p, weight = _known_pixels(logits, target, class_weights)
-    return -(log_p * weight).sum() / _divisor(weight)
+    names = {name for loss in LOSSES.values() for name in _parameters(loss)}
+    return combined(settings.terms, **{name: getattr(settings, name) for name in names})
 
 
-def focal(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Return the mean focal loss: cross-entropy times ``(1 - p) ** 2``, which lets easy pixels fade.
-
-    Source: Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5, gamma 2; ``class_weights`` are its alpha.
-    Arguments and result are as in :func:`cross_entropy`.
-    """
-    log_p, weight = _known_pixels(logits, target, class_weights)
-    return -((-torch.expm1(log_p)) ** FOCAL_GAMMA * log_p * weight).sum() / _divisor(weight)
-
-
-def dice(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Return 1 - soft Dice, over the batch's known pixels, averaged over the classes but the background.
-
-    For a class of scores ``p`` and truth ``t`` that is ``1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1)``; the ones keep
-    a class that is not there from dividing by zero.
-
-    Source: Milletari et al. 2016, https://arxiv.org/abs/1606.04797, section 3, without squares.
-    Arguments and result are as in :func:`cross_entropy`; the weights of the classes but the first weigh the average.
-    """
-    weights = _checked(class_weights, logits)
-    known = (target != UNKNOWN)[:, None]
-    p = scores(logits) * known  # (n, classes - 1, h, w)
-    classes = torch.arange(1, p.shape[1] + 1, device=target.device, dtype=target.dtype)
-    t = (target[:, None] == classes[:, None, None]).float()
-    overlap, total = (p * t).sum((0, 2, 3)), (p + t).sum((0, 2, 3))
-    loss = 1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH)
-    return loss.mean() if weights is None else (loss * weights[1:]).sum() / _divisor(weights[1:])
-
-
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice, "focal": focal}
-
-
-def combined(terms: Mapping[str, float]) -> Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]:
+def combined(terms: Mapping[str, float], **parameters: float) -> Losses:
     """Make one function of several losses.
 
     Args:
         terms: Name in ``LOSSES`` → weight > 0.
+        **parameters: Keyword-only arguments of the losses, such as ``label_smoothing``; each goes to every term that
+            has it. One that no term has must be at its default.
 
     Returns:
         A function of (logits, target, class_weights) that returns each term times its weight, by name: training
         minimises the sum of the values.
 
     Raises:
-        SettingsError: A loss is unknown, a weight is not a number above 0, or there is no term.
+        SettingsError: A loss or parameter is unknown, a weight is not a number above 0, there is no term, a parameter
+            is out of range, or one is set that changes nothing.
 
     Example:
-        >>> losses = combined({"cross_entropy": 1.0, "dice": 0.5})(logits, target, None)  # doctest: +SKIP
-        >>> sum(losses.values()).backward()  # doctest: +SKIP
+        >>> losses = combined({"cross_entropy": 1.0, "dice": 0.5}, label_smoothing=0.1)
+        >>> parts = losses(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2, dtype=torch.uint8), None)
+        >>> {name: round(part.item(), 4) for name, part in parts.items()}
+        {'cross_entropy': 0.6931, 'dice': 0.1429}
     """
     if unknown := sorted(set(terms) - set(LOSSES)):
         raise SettingsError(f"losses of {', '.join(LOSSES)}", repr(unknown[0]), "use one of them")
     if not terms or not all(0 < weight < float("inf") for weight in terms.values()):
         raise SettingsError("at least one loss, each with a weight above 0", repr(dict(terms)), "mend loss.terms")
+    _refuse_idle(terms, parameters)
+    own = {name: {key: parameters[key] for key in _parameters(LOSSES[name]) if key in parameters} for name in terms}
+    pixel = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.uint8), None
+    for name in terms:
+        try:
+            LOSSES[name](*pixel, **own[name])  # rather now than at the first step
+        except ValueError as error:
+            raise SettingsError(f"parameters that {name} can use", str(error), "mend them in [loss]") from None
 
     def evaluate(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> dict[str, Tensor]:
-        return {name: weight * LOSSES[name](logits, target, class_weights) for name, weight in terms.items()}
+        return {
+            name: weight * LOSSES[name](logits, target, class_weights, **own[name]) for name, weight in terms.items()
+        }
 
     return evaluate
 
@@ -138,25 +131,37 @@ def median_frequency_weights(
     return tuple(weights.tolist())
 
 
-def _known_pixels(logits: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Log-probability of each pixel's own class ``(n, h, w)``, and the pixel's weight, 0 where it is unknown."""
-    weights = _checked(class_weights, logits)
-    logits = logits.float()
-    known = target != UNKNOWN
-    index = torch.where(known, target, 0).long()
-    if logits.shape[1] == 1:
-        log_p = F.logsigmoid(torch.where(index == 1, logits[:, 0], -logits[:, 0]))
-    else:
-        log_p = F.log_softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
-    return log_p, known.float() if weights is None else known * weights[index]
+def _parameters(loss: Loss) -> dict[str, float]:
+    """Keyword-only arguments of a loss, and their defaults."""
+    arguments = inspect.signature(loss).parameters.values()
+    return {each.name: each.default for each in arguments if each.kind is each.KEYWORD_ONLY}
 
 
-def _checked(class_weights: Tensor | None, logits: Tensor) -> Tensor | None:
-    classes = max(2, logits.shape[1])
-    if class_weights is not None and class_weights.shape != (classes,):
-        raise ValueError(f"expected {classes} class weights, got shape {tuple(class_weights.shape)}")
-    return None if class_weights is None else class_weights.to(logits.device, torch.float32)
-
-
-def _divisor(weight: Tensor) -> Tensor:
-    return weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
+def _refuse_idle(terms: Mapping[str, float], parameters: Mapping[str, float]) -> None:
+    """Refuse what would be read and change nothing."""
+    for key, value in parameters.items():
+        readers = {name: _parameters(loss)[key] for name, loss in LOSSES.items() if key in _parameters(loss)}
+        if not readers:
+            known = sorted({name for loss in LOSSES.values() for name in _parameters(loss)})
+            raise SettingsError(f"parameters of {', '.join(known)}", repr(key), "use one of them")
+        if value not in readers.values() and not readers.keys() & terms.keys():
+            raise SettingsError(
+                f"one of {', '.join(readers)} among loss.terms",
+                f"{', '.join(terms)} with {key} = {value}",
+                f"add the term, or leave {key} out",
+                because=f"no other loss reads {key}",
+            )
+    if "noisy_cross_entropy" in terms:
+        defaults = _parameters(noisy_cross_entropy)
+        noise = {key for key in ("omission", "commission", "registration_px") if parameters.get(key)}
+        block = "registration_block_px"
+        if not noise:
+            raise SettingsError(
+                "omission, commission or registration_px above 0",
+                "noisy_cross_entropy without any of them",
+                "say in [loss] how noisy the labels are, or use cross_entropy",
+            )
+        if parameters.get(block, defaults[block]) != defaults[block] and "registration_px" not in noise:
+            raise SettingsError(
+                "registration_px above 0", f"{block} without it", "set registration_px, or leave it out"
+            )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,9 +19,24 @@ from eaves.models.network import SegmentationNetwork
 from eaves.models.tensors import read_tensors
 
 FOLDER = "EAVES_WEIGHTS"
+COUNTER = "num_batches_tracked"
 # Of ImageNet's training images; torchvision's networks, and all others that do not say otherwise, expect them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CREDIT = "{encoder}: weights trained on ImageNet, whose terms ask for research use (image-net.org)"
+
+# A published segmentation network, DeepLabV3 on MobileNetV2: its parts are these of ours. Pixels are x / 127.5 - 1.
+COCO_VOC = "coco-voc"
+COCO_VOC_FILE = "deeplabv3_mobilenet_v2_coco_voc.safetensors"
+COCO_VOC_PARTS = {
+    "backbone": "encoder.features",
+    "image_pooling": "image_pooling",
+    "aspp0": "aspp0",
+    "concat_projection": "concat_projection",
+}
+COCO_VOC_CREDIT = (
+    "DeepLabV3 with MobileNetV2 trained on ImageNet, COCO and PASCAL VOC (tensorflow/models, Apache-2.0); ImageNet's "
+    "terms ask for research use (image-net.org)"
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +66,17 @@ def load_encoder(network: SegmentationNetwork, weights: str) -> Loaded:
     segmentation-models-pytorch downloads its own. A path takes a safetensors file of such keys, or the encoder of a
     model file of Eaves. Half precision becomes single precision.
 
+    ``coco-voc`` takes ``deeplabv3_mobilenet_v2_coco_voc.safetensors`` from that folder: DeepLabV3 on MobileNetV2,
+    trained on ImageNet, COCO and PASCAL VOC. It fills all of ``deeplabv3lite`` but the logits, and the encoder of other
+    networks on ``mobilenet_v2``. A path to that file is told by its keys (``concat_projection.``, …).
+
     The first convolution of 3 bands is fitted to others: with more, the first three keep their weights and the rest
     get the three's mean; with fewer, each gets the mean; all are then scaled by ``3 / bands``, so that activations
     keep their size. The network's ``mean`` and ``std`` are fitted the same way, without the scaling.
 
     Args:
         network: Changed in place: its weights, ``pretrained``, ``mean`` and ``std``.
-        weights: ``none``, ``imagenet``, or a path.
+        weights: ``none``, ``imagenet``, ``coco-voc``, or a path.
 
     Returns:
         What was taken, what not, and whom to credit.
@@ -77,50 +97,91 @@ def load_encoder(network: SegmentationNetwork, weights: str) -> Loaded:
         raise SettingsError(
             f"encoder_weights = 'none' for {type(network).__name__}",
             repr(weights),
-            "leave encoder_weights out, or take an architecture with an encoder: deeplabv3plus or unet",
+            "leave encoder_weights out, or take an architecture with an encoder, such as deeplabv3plus or unet",
             because="it has no encoder that others have trained",
         )
-    credit = IMAGENET_CREDIT.format(encoder=name) if weights == "imagenet" else None
-    local = Path(os.environ.get(FOLDER, "")) / f"{name.removeprefix('tu-')}.safetensors"
-    if weights == "imagenet" and not (os.environ.get(FOLDER) and local.is_file()):
-        source = "hub"
-        tensors, mean, std = _from_hub(name)
-    else:
-        path = local if weights == "imagenet" else Path(weights)
-        source = str(path)
-        tensors, mean, std = _from_file(path, name)
-    taken, skipped, missing = _fill(network.get_submodule("encoder"), tensors)
+    found = _find(network, name, weights)
+    taken, skipped, missing = _fill(network, found.tensors, found.parts)
     if not taken:
         raise ModelFileError(
             f"weights for the encoder {name!r} ({_some(missing)})",
-            f"{source}, which has none of them ({_some(skipped)})",
+            f"{found.source}, which has none of them ({_some(skipped)})",
             "name a file for this encoder, or the encoder of this file",
         )
     if missing:
         warnings.warn(
-            f"{len(missing)} of {len(taken) + len(missing)} tensors of the encoder {name!r} are not in {source} and "
-            f"start at random: {_some(missing)}",
+            f"{len(missing)} of {len(taken) + len(missing)} tensors of the encoder {name!r} are not in {found.source} "
+            f"and start at random: {_some(missing)}",
             EavesWarning,
             stacklevel=2,
         )
-    network.mean, network.std = _each(mean, network.in_channels), _each(std, network.in_channels)
-    network.pretrained = frozenset(f"encoder.{key}" for key in taken)
-    return Loaded(source, len(taken), tuple(skipped), tuple(missing), credit)
+    network.mean, network.std = _each(found.mean, network.in_channels), _each(found.std, network.in_channels)
+    network.pretrained = frozenset(taken)
+    return Loaded(found.source, len(taken), tuple(skipped), tuple(missing), found.credit)
 
 
-def _from_file(path: Path, name: str) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
+@dataclass(frozen=True)
+class _Found:
+    """Weights under the network's own names, where it has a place for them; ``parts`` is what they are for."""
+
+    source: str
+    tensors: dict[str, Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    credit: str | None = None
+    parts: tuple[str, ...] = ("encoder",)
+
+
+def _find(network: SegmentationNetwork, name: str, weights: str) -> _Found:
+    folder = os.environ.get(FOLDER, "")
+    if weights == COCO_VOC:
+        if not folder or not (Path(folder) / COCO_VOC_FILE).is_file():
+            raise ModelFileError(
+                f"{COCO_VOC_FILE} in the folder that the environment variable {FOLDER} names",
+                repr(folder) if folder else "no such variable",
+                "put the file there, or give its path as encoder_weights",
+                because="no hub has it as safetensors",
+            )
+        return _from_file(network, name, Path(folder) / COCO_VOC_FILE)
+    if weights != "imagenet":
+        return _from_file(network, name, Path(weights))
+    credit = IMAGENET_CREDIT.format(encoder=name)
+    local = Path(folder) / f"{name.removeprefix('tu-')}.safetensors"
+    if folder and local.is_file():
+        return replace(_from_file(network, name, local), credit=credit)
+    tensors, mean, std = _from_hub(name)
+    return _Found("hub", _prefixed("encoder", tensors), mean, std, credit)
+
+
+def _from_file(network: SegmentationNetwork, name: str, path: Path) -> _Found:
     tensors, metadata = read_tensors(path)
     if CARD_KEY in metadata:
         scaling = read_card(path).scaling
-        inside = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}
-        return inside, scaling.mean, scaling.std
+        inside = {key: value for key, value in tensors.items() if key.startswith("encoder.")}
+        return _Found(str(path), inside, scaling.mean, scaling.std)
+    if "concat_projection.0.weight" in tensors:
+        renamed = {_rename(key): value for key, value in tensors.items()}
+        return _Found(str(path), renamed, (0.5,), (0.5,), COCO_VOC_CREDIT, tuple(COCO_VOC_PARTS.values()))
     if not name.startswith("tu-"):
-        return tensors, IMAGENET_MEAN, IMAGENET_STD
+        return _Found(str(path), _prefixed("encoder", tensors), IMAGENET_MEAN, IMAGENET_STD)
     import timm
 
     expected = timm.get_pretrained_cfg(name.removeprefix("tu-"))
     mean, std = (expected.mean, expected.std) if expected else (IMAGENET_MEAN, IMAGENET_STD)
-    return {f"model.{key}": value for key, value in tensors.items()}, tuple(mean), tuple(std)
+    own = network.get_submodule("encoder").state_dict()
+    # Where timm cuts a network into features, a layer ``blocks.3`` can become ``blocks_3``.
+    flat = {key: re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", key) for key in tensors}
+    found = {flat[key] if f"model.{flat[key]}" in own else key: value for key, value in tensors.items()}
+    return _Found(str(path), _prefixed("encoder.model", found), tuple(mean), tuple(std))
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+
+
+def _rename(key: str) -> str:
+    part, _, rest = key.partition(".")
+    return f"{COCO_VOC_PARTS.get(part, part)}.{rest}"
 
 
 def _from_hub(name: str) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
@@ -147,24 +208,27 @@ def _from_hub(name: str) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[fl
     return encoder.state_dict(), tuple(expected["mean"]), tuple(expected["std"])
 
 
-def _fill(encoder: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str], list[str]]:
-    """Copy what fits into ``encoder``; return the keys taken, skipped and missing."""
-    own = encoder.state_dict()
-    first = next((key for key, value in own.items() if value.ndim == 4), None)
+def _fill(
+    network: nn.Module, tensors: Mapping[str, Tensor], parts: tuple[str, ...]
+) -> tuple[list[str], list[str], list[str]]:
+    """Copy what fits into ``network``; return the keys taken, and the keys skipped and missing without ``encoder.``."""
+    own = network.state_dict()
+    first = next((key for key, value in own.items() if key.startswith("encoder.") and value.ndim == 4), None)
     taken, skipped = [], []
     with torch.no_grad():
         for key, value in tensors.items():
-            if key == first and key in own:
+            if key == first:
                 value = _fit_bands(value.float(), own[key].shape[1])
             if key not in own:
-                skipped.append(key)
+                skipped.append(key.removeprefix("encoder."))
             elif own[key].shape != value.shape:
-                skipped.append(f"{key} {tuple(value.shape)}")
+                skipped.append(f"{key.removeprefix('encoder.')} {tuple(value.shape)}")
             else:
                 own[key].copy_(value)
                 taken.append(key)
     # Files for inference leave out the counters of batch normalisation.
-    missing = [key for key in own if key not in set(taken) and not key.endswith("num_batches_tracked")]
+    wanted = (key for key in own if key.startswith(tuple(f"{part}." for part in parts)))
+    missing = [key.removeprefix("encoder.") for key in wanted if key not in set(taken) and not key.endswith(COUNTER)]
     return taken, skipped, missing
 
 

@@ -62,7 +62,7 @@ def choose_layout(
         SettingsError: A number is not positive.
 
     Example:
-        >>> class Net: name, stride, halo_px, classes = "n", 16, 96, 1
+        >>> class Net: name, stride, halo_px, bands = "n", 16, 96, 1
         >>> choose_layout(Net, (3000, 4000))
         Layout(tile_px=640, halo_px=112, blend_px=16, batch=1)
     """
@@ -109,7 +109,7 @@ def stream_scores(
     for tiles, (image, valid) in zip(rows, _bands(scene, rows, layout), strict=True):
         core = tiles[0].core
         top, bottom = max(0, core.row_off - blend), min(height, core.row_off + core.height + blend)
-        sums = np.zeros((backend.classes, bottom - top, width), np.float32)
+        sums = np.zeros((backend.bands, bottom - top, width), np.float32)
         if carried is not None:
             sums[:, : carried.shape[1]] = carried
         wanted = [tile for tile in tiles if _columns(valid, tile).any()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ class Augmented(NamedTuple):
         image: float32 ``(c, h, w)`` in [0, 1], 0 where not valid.
         mask: uint8 ``(h, w)``, UNKNOWN where not valid.
         valid: bool ``(h, w)``.
+        instances: uint16 ``(h, w)``, 0 where not valid; or none.
         boxes: float32 ``(n, 4)`` xyxy, or none.
         kept: bool ``(n,)``: the box still shows in the chip; or none.
     """
@@ -26,6 +28,7 @@ class Augmented(NamedTuple):
     image: np.ndarray
     mask: np.ndarray
     valid: np.ndarray
+    instances: np.ndarray | None
     boxes: np.ndarray | None
     kept: np.ndarray | None
 
@@ -37,6 +40,7 @@ def augment(
     settings: AugmentSettings,
     rng: np.random.Generator,
     boxes: np.ndarray | None = None,
+    instances: np.ndarray | None = None,
 ) -> Augmented:
     """Vary a chip at random; the arguments stay as they are.
 
@@ -50,6 +54,7 @@ def augment(
         settings: What to do, and how much.
         rng: Source of chance.
         boxes: xyxy in pixels, ``(n, 4)``; become the boxes around their moved corners, clipped to the chip.
+        instances: uint16 ``(h, w)``; moved as the mask.
 
     Example:
         >>> chip = np.zeros((3, 8, 8), np.float32), np.zeros((8, 8), np.uint8), np.ones((8, 8), bool)
@@ -57,61 +62,54 @@ def augment(
         (3, 8, 8)
     """
     move = np.eye(3)
-    image, mask, valid, move = _turn(image, mask, valid, move, settings, rng)
-    image, mask, valid, move = _warp(image, mask, valid, move, settings, rng)
+    image, planes, move = _turn(image, [mask, valid, instances], move, settings, rng)
+    image, (mask, valid, instances), move = _warp(image, planes, move, settings, rng)
     image = _recolor(image, valid, settings, rng)
     image *= valid
     mask = np.where(valid, mask, np.uint8(UNKNOWN))
-    if boxes is None:
-        return Augmented(image, mask, np.ascontiguousarray(valid), None, None)
-    return Augmented(image, mask, np.ascontiguousarray(valid), *_move_boxes(boxes, move, mask.shape))
+    if instances is not None:
+        instances = np.where(valid, instances, np.uint16(0))
+    moved = (None, None) if boxes is None else _move_boxes(boxes, move, mask.shape)
+    return Augmented(image, mask, np.ascontiguousarray(valid), instances, *moved)
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
 
-_Moved = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+_Planes = Sequence[Any]  # mask, valid, instances; each (h, w), or none
+_Moved = tuple[np.ndarray, _Planes, np.ndarray]
 
 
 def _turn(
-    image: np.ndarray,
-    mask: np.ndarray,
-    valid: np.ndarray,
-    move: np.ndarray,
-    settings: AugmentSettings,
-    rng: np.random.Generator,
+    image: np.ndarray, planes: _Planes, move: np.ndarray, settings: AugmentSettings, rng: np.random.Generator
 ) -> _Moved:
     """Mirror and turn by right angles; ``move`` takes pixel coordinates (x, y, 1) along."""
-    height, width = mask.shape
+    height, width = image.shape[1:]
+    arrays: list[Any] = [image, *planes]
     if settings.flip and rng.random() < 0.5:
-        image, mask, valid = image[:, :, ::-1], mask[:, ::-1], valid[:, ::-1]
+        arrays = [None if array is None else array[..., ::-1] for array in arrays]
         move = np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1]]) @ move
     if settings.flip and rng.random() < 0.5:
-        image, mask, valid = image[:, ::-1], mask[::-1], valid[::-1]
+        arrays = [None if array is None else array[..., ::-1, :] for array in arrays]
         move = np.array([[1, 0, 0], [0, -1, height], [0, 0, 1]]) @ move
     # A chip that is not square keeps its shape, so it turns by half circles only.
     turns = int(rng.integers(4)) if settings.rotate90 else 0
     turns = turns if height == width else turns // 2 * 2
     for _ in range(turns):
-        image, mask, valid = (np.rot90(array, axes=(-2, -1)) for array in (image, mask, valid))
+        arrays = [None if array is None else np.rot90(array, axes=(-2, -1)) for array in arrays]
         move = np.array([[0, 1, 0], [-1, 0, width], [0, 0, 1]]) @ move
         height, width = width, height
-    return image, mask, valid, move
+    return arrays[0], arrays[1:], move
 
 
 def _warp(
-    image: np.ndarray,
-    mask: np.ndarray,
-    valid: np.ndarray,
-    move: np.ndarray,
-    settings: AugmentSettings,
-    rng: np.random.Generator,
+    image: np.ndarray, planes: _Planes, move: np.ndarray, settings: AugmentSettings, rng: np.random.Generator
 ) -> _Moved:
     """Rotate by any angle and zoom about the middle."""
     if not (settings.rotate_deg or settings.scale):
-        return np.array(image, np.float32, order="C"), mask, valid, move
+        return np.array(image, np.float32, order="C"), planes, move
     angle = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     zoom = rng.uniform(1 - settings.scale, 1 + settings.scale)
-    height, width = mask.shape
+    height, width = image.shape[1:]
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     middle = np.array([width / 2, height / 2])
     turn = np.array([[cos, -sin], [sin, cos]])
@@ -124,9 +122,12 @@ def _warp(
         warped[band] = cv2.warpAffine(
             np.ascontiguousarray(plane), center, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
+    mask, valid, instances = planes
     mask = _warp_nearest(np.ascontiguousarray(mask), center, size, UNKNOWN)
     valid = _warp_nearest(np.ascontiguousarray(valid).view(np.uint8), center, size, 0) > 0
-    return warped, mask, valid, corner @ move
+    if instances is not None:
+        instances = _warp_nearest(np.ascontiguousarray(instances), center, size, 0)
+    return warped, (mask, valid, instances), corner @ move
 
 
 def _warp_nearest(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int], outside: int) -> np.ndarray:

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 from rasterio.windows import Window
 
-from eaves.errors import EavesWarning, LabelError
-from eaves.labels import UNKNOWN
-from eaves.sample.demand import Counts, Demand, lack
+from eaves.errors import EavesWarning, SettingsError
+from eaves.sample.demand import Counts, Demand
+from eaves.sample.record import ChipRecord
+from eaves.sample.search import Draw, Search
 from eaves.sample.source import Chip, LabelledScene, open_dataset
 from eaves.sample.split import block_split, block_windows, blocks_to_cells, sum_by_blocks
-from eaves.sample.store import ChipRecord
-from eaves.sample.windows import balanced_windows, grid_windows
+from eaves.sample.turn import turn_chip, turned_grid
+from eaves.sample.windows import grid_windows
 from eaves.scene import window_grid
 from eaves.settings import ChipSettings, Dataset
 
 _LOG = logging.getLogger(__name__)
-_BATCH = 1024
-_PATIENCE = 2000  # proposals in a row without success before a scene is given up
 _TRAIN, _VAL, _BLOCKS, _MIX = range(4)  # so that different uses of one seed are independent
-
-
-class Draw(NamedTuple):
-    """One chip to be read: index into the plan's ``scenes``, and the window."""
-
-    scene: int
-    window: Window
 
 
 class ChipPlan:
@@ -43,10 +34,13 @@ class ChipPlan:
     ``keep_empty``, so that they measure all that is known; those of a ``random`` split are drawn like training chips.
 
     Args:
-        scenes: Labelled scenes of one dataset; those of split ``test`` are left alone.
+        scenes: Labelled scenes of one dataset; those of split ``test`` are left alone, unless they judge.
         settings: How to draw.
         seed: Of everything drawn.
         credits: Makers and licences of the data.
+        instances: Chips number their objects.
+        judge: ``test`` gives the scenes of split ``test`` as validation chips, in place of the others. What trains is
+            the same either way.
 
     Attributes:
         scenes: Scenes, or parts of them, that :class:`Draw` counts into.
@@ -57,7 +51,7 @@ class ChipPlan:
         counts: ``train`` and ``val`` → what became of the windows looked at in the last call.
 
     Raises:
-        SettingsError: A block split with fewer than two known blocks.
+        SettingsError: A block split with fewer than two known blocks; test scenes are to judge, and there are none.
 
     Example:
         >>> plan = ChipPlan.of_dataset(dataset, ChipSettings(), seed=1)  # doctest: +SKIP
@@ -65,13 +59,20 @@ class ChipPlan:
     """
 
     def __init__(
-        self, scenes: Sequence[LabelledScene], settings: ChipSettings, seed: int = 0, credits: Sequence[str] = ()
+        self,
+        scenes: Sequence[LabelledScene],
+        settings: ChipSettings,
+        seed: int = 0,
+        credits: Sequence[str] = (),
+        instances: bool = False,
+        judge: Literal["val", "test"] = "val",
     ) -> None:
-        self.settings, self.seed, self.credits = settings, seed, tuple(credits)
+        self.settings, self.seed, self.credits, self.instances = settings, seed, tuple(credits), instances
         self.classes = scenes[0].names
         self.gsd_m = settings.gsd_m or _middle_gsd(scenes)
         self.counts = {"train": Counts(), "val": Counts()}
         self.scenes: list[LabelledScene] = []
+        self._search = Search(self.scenes, settings, self.classes)
         self._train: list[int] = []
         self._val: list[int] = []
         self._mixed: list[int] = []
@@ -84,9 +85,26 @@ class ChipPlan:
             if scene.entry.split == "val":
                 self._val.append(self._append(scene))
         self._cut_blocks([scene for scene in scenes if scene.entry.split == "block"])
+        self._mixed_val = self._mixed  # mixed scenes that validate too
+        if judge == "test":
+            self._val = [self._append(scene) for scene in scenes if scene.entry.split == "test"]
+            self._mixed_val = []
+            if not self._val:
+                raise SettingsError(
+                    "scenes of split 'test' to judge on",
+                    f"splits {sorted({scene.entry.split for scene in scenes})}",
+                    'give a scene split = "test" in the dataset, or choose on val',
+                )
 
     @classmethod
-    def of_dataset(cls, dataset: Dataset, settings: ChipSettings, seed: int = 0) -> ChipPlan:
+    def of_dataset(
+        cls,
+        dataset: Dataset,
+        settings: ChipSettings,
+        seed: int = 0,
+        instances: bool = False,
+        judge: Literal["val", "test"] = "val",
+    ) -> ChipPlan:
         """Open a dataset and plan its chips.
 
         Raises:
@@ -94,7 +112,7 @@ class ChipPlan:
             LabelError: As :func:`eaves.sample.open_dataset`.
             SettingsError: As the class.
         """
-        return cls(open_dataset(dataset, settings.gsd_m), settings, seed, dataset.credits)
+        return cls(open_dataset(dataset, settings.gsd_m), settings, seed, dataset.credits, instances, judge)
 
     def train(self, epoch: int) -> list[Draw]:
         """Return the training chips of an epoch.
@@ -108,9 +126,9 @@ class ChipPlan:
             draws = [draw for scene in self._train for draw in self._grid_of(scene)[0]]
             draws = [draws[i] for i in rng.permutation(len(draws))]
             if not draws:
-                raise self._nothing()
+                raise self._search.nothing(self.counts["train"])
         else:
-            draws = self._random_of(self._train, self.settings.per_epoch, rng)
+            draws = self._search.draw(self._train, self.settings.per_epoch, rng, self.counts["train"])
         self._tell("train", len(draws))
         return draws
 
@@ -119,11 +137,11 @@ class ChipPlan:
         self.counts["val"] = Counts()
         draws = [draw for scene in self._val for draw in self._all_of(scene)]
         if self.settings.windows == "grid":
-            draws += [draw for scene in self._mixed for draw in self._grid_of(scene)[1]]
-        elif self._mixed:
+            draws += [draw for scene in self._mixed_val for draw in self._grid_of(scene)[1]]
+        elif self._mixed_val:
             count = round(self.settings.per_epoch * self.settings.val_share / (1 - self.settings.val_share))
             rng = np.random.default_rng((self.seed, _VAL))
-            draws += self._random_of(self._mixed, max(1, count), rng, "val")
+            draws += self._search.draw(self._mixed_val, max(1, count), rng, self.counts["val"])
         cap = self.settings.val_chips or len(draws)
         if len(draws) > cap:
             draws = [draws[i] for i in np.linspace(0, len(draws) - 1, cap).round().astype(int)]
@@ -136,16 +154,23 @@ class ChipPlan:
         Raises:
             SceneError: As :meth:`LabelledScene.chip`.
         """
-        return self.scenes[draw.scene].chip(draw.window)
+        return self.scenes[draw.scene].chip(draw.window, self.instances)
 
-    def record(self, draw: Draw, split: str) -> ChipRecord:
+    def record(self, draw: Draw, split: str, angle_deg: float = 0.0) -> ChipRecord:
         """Read a chip with what a store tells about it.
+
+        Args:
+            draw: The chip.
+            split: Where it belongs.
+            angle_deg: Turn it about its middle, as :func:`eaves.sample.turn.turn_chip`.
 
         Raises:
             SceneError: As :meth:`load`.
         """
         scene = self.scenes[draw.scene]
-        return ChipRecord(self.load(draw), scene.name, draw.window, split, window_grid(scene.grid, draw.window))
+        chip = turn_chip(lambda window: scene.chip(window, self.instances), draw.window, angle_deg)
+        grid = turned_grid(window_grid(scene.grid, draw.window), angle_deg)
+        return ChipRecord(chip, scene.name, draw.window, split, grid)
 
     # --- parts of scenes ----------------------------------------------------------------------------------------------
 
@@ -182,122 +207,17 @@ class ChipPlan:
             for area in areas
             for window in grid_windows((area.height, area.width), chip_px)
         ]
-        return self._accept(scene, windows, Demand(1), "val")
+        return self._search.accept(scene, windows, Demand(1), self.counts["val"])
 
     def _grid_of(self, scene: int) -> tuple[list[Draw], list[Draw]]:
         """Grid windows of a training scene that meet the demand, and those of them that validate instead."""
         windows = grid_windows(self.scenes[scene].shape, self.settings.chip_px, self.settings.stride_px)
-        draws = self._accept(scene, windows, self._demand(), "train")
+        draws = self._search.accept(scene, windows, self._search.demand, self.counts["train"])
         if scene not in self._mixed:
             return draws, []
         order = np.random.default_rng((self.seed, _MIX, scene)).permutation(len(draws))
         cut = round(self.settings.val_share * len(draws))
         return [draws[i] for i in np.sort(order[cut:])], [draws[i] for i in np.sort(order[:cut])]
-
-    def _random_of(self, scenes: list[int], n: int, rng: np.random.Generator, side: str = "train") -> list[Draw]:
-        """``n`` windows from several scenes, more from those where more is known."""
-        plain = self._demand()
-        demands = [plain] * n
-        if self.settings.windows == "balanced":
-            present = self._present(scenes)
-            px = max(1, math.ceil(self.settings.min_share * self.settings.chip_px**2))
-            balanced = round(n * self.settings.share_of_balanced) if present else 0
-            demands[:balanced] = [
-                plain._replace(wanted=present[i % len(present)], wanted_px=px) for i in range(balanced)
-            ]
-        draws: list[Draw] = []
-        for demand in dict.fromkeys(demands):
-            wanted = demands.count(demand)
-            found = self._search(scenes, wanted, demand, rng, side)
-            if len(found) < wanted and demand != plain:
-                warnings.warn(
-                    f"no {self.settings.chip_px} px chip holds {demand.wanted_px} px (min_share "
-                    f"{self.settings.min_share}) of {self.classes[demand.wanted or 0]!r}: {wanted - len(found)} chips "
-                    "drawn without that demand",
-                    EavesWarning,
-                    stacklevel=3,
-                )
-                found += self._search(scenes, wanted - len(found), plain, rng, side)
-            if len(found) < wanted:
-                raise self._nothing()
-            draws += found
-        return [draws[i] for i in rng.permutation(len(draws))]
-
-    def _search(self, scenes: list[int], n: int, demand: Demand, rng: np.random.Generator, side: str) -> list[Draw]:
-        """``n`` windows that meet a demand, or none where no scene has any."""
-        weights = np.array([self._weight(scene, demand) for scene in scenes], float)
-        found: list[Draw] = []
-        while len(found) < n and weights.any():
-            shares = rng.multinomial(n - len(found), weights / weights.sum())
-            for place, share in enumerate(shares):
-                some = self._search_one(scenes[place], int(share), demand, rng, side)
-                if len(some) < share:
-                    weights[place] = 0
-                found += some
-        return found
-
-    def _search_one(self, scene: int, n: int, demand: Demand, rng: np.random.Generator, side: str) -> list[Draw]:
-        found: list[Draw] = []
-        failed = 0
-        while len(found) < n and failed < _PATIENCE:
-            windows = balanced_windows(
-                self.scenes[scene].overview,
-                self.settings.chip_px,
-                min(_BATCH, n - len(found)),
-                rng,
-                wanted=demand.wanted,
-                min_px=demand.wanted_px,
-                min_known_px=demand.known_px,
-            )
-            if not windows:
-                break
-            some = self._accept(scene, windows, demand, side)
-            failed = 0 if some else failed + len(windows)
-            found += some
-        return found
-
-    def _accept(self, scene: int, windows: list[Window], demand: Demand, side: str) -> list[Draw]:
-        """The windows that meet a demand; only where the overview cannot tell is the chip read."""
-        part, counts = self.scenes[scene], self.counts[side]
-        rows, cols = (np.array([getattr(w, name) for w in windows], np.int64) for name in ("row_off", "col_off"))
-        least, most = part.overview.bounds(rows, cols, self.settings.chip_px)
-        kept: list[Draw] = []
-        for i, window in enumerate(windows):
-            reason = lack(least[i], demand)
-            if reason and not (reason := lack(most[i], demand)):
-                mask = part.chip(window).mask
-                reason = lack(np.bincount(mask.ravel(), minlength=UNKNOWN + 1)[: len(self.classes)], demand)
-            counts.considered += 1
-            if reason:
-                setattr(counts, reason, getattr(counts, reason) + 1)
-            else:
-                counts.kept += 1
-                kept.append(Draw(scene, window))
-        return kept
-
-    def _demand(self) -> Demand:
-        known_px = max(1, math.ceil(self.settings.min_known * self.settings.chip_px**2))
-        return Demand(known_px, 0 if self.settings.keep_empty else 1)
-
-    def _present(self, scenes: list[int]) -> list[int]:
-        """The classes but the first that occur."""
-        total = sum(self.scenes[scene].overview.counts.sum(axis=(1, 2), dtype=np.int64) for scene in scenes)
-        return [int(index) for index in np.flatnonzero(total) if index > 0]
-
-    def _weight(self, scene: int, demand: Demand) -> int:
-        counts = self.scenes[scene].overview.counts
-        if demand.wanted is not None:
-            return int(counts[demand.wanted].sum())
-        return int((counts[1:] if demand.foreground_px else counts).sum())
-
-    def _nothing(self) -> LabelError:
-        counts, px = self.counts["train"], self.settings.chip_px
-        return LabelError(
-            f"chips of {px} px of which {self.settings.min_known:.0%} are known"
-            + ("" if self.settings.keep_empty else " and some are not background"),
-            f"none ({counts.considered} windows looked at, {counts.unknown} too little known, {counts.empty} empty)",
-            "make chip_px or min_known smaller, or check AOI, nodata and labels with eaves doctor",
-        )
 
     def _tell(self, side: str, drawn: int) -> None:
         counts = self.counts[side]

@@ -14,16 +14,16 @@ from rasterio.windows import Window
 
 from eaves.errors import LabelError
 from eaves.exchange.vectors import read_vectors
-from eaves.labels import UNKNOWN, ClassTable, LabelLayer, overlap
-from eaves.labels.burn import extents_meet
+from eaves.labels import UNKNOWN, LabelLayer, overlap
 from eaves.labels.classes import class_index, warn_unnamed
 from eaves.sample.classraster import ClassRaster
+from eaves.sample.labelsource import open_label_source
+from eaves.sample.objects import number_objects
 from eaves.sample.overview import Overview
 from eaves.scene import Scene, window_grid
-from eaves.settings import Dataset, LabelSource, SceneEntry
+from eaves.settings import Dataset, SceneEntry
 
 _LOG = logging.getLogger(__name__)
-_RASTER_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".img", ".bmp")
 _STRIDE_PX = 1024
 
 
@@ -34,11 +34,14 @@ class Chip(NamedTuple):
         image: ``(c, h, w)`` in the scene's own type, 0 where there is no imagery.
         mask: uint8 ``(h, w)``: class index, UNKNOWN outside the AOI, where nothing is labelled or there is no imagery.
         valid: bool ``(h, w)``: there is imagery.
+        instances: uint16 ``(h, w)``: objects numbered from 1 within the chip, 0 where there is none; or none, where
+            nobody asked.
     """
 
     image: np.ndarray
     mask: np.ndarray
     valid: np.ndarray
+    instances: np.ndarray | None = None
 
 
 class LabelledScene:
@@ -81,7 +84,11 @@ class LabelledScene:
                 "negative_if_empty = true",
                 because="a scene that nobody looked at is unknown, not background",
             )
-        self._sources = [self._open_source(source, dataset) for source in entry.labels]
+        self._painters = [
+            painter
+            for source in entry.labels
+            for painter in open_label_source(source, dataset.locate(source.path), self.scene, entry.image, self.names)
+        ]
         self._aoi = self._open_aoi(dataset.locate(entry.aoi)) if entry.aoi else None
         self._keep: np.ndarray | None = None
 
@@ -100,8 +107,12 @@ class LabelledScene:
         """The image as the dataset names it."""
         return self.entry.image
 
-    def chip(self, window: Window) -> Chip:
+    def chip(self, window: Window, instances: bool = False) -> Chip:
         """Return image, mask and valid pixels of a window, which may reach outside the scene.
+
+        Args:
+            window: Rows and columns.
+            instances: Number the objects too.
 
         Raises:
             SceneError: Image or class raster cannot be decoded.
@@ -109,7 +120,29 @@ class LabelledScene:
         image, valid = self.scene.read(window)
         mask = self.mask(window)
         mask[~valid] = UNKNOWN
-        return Chip(image, mask, valid)
+        return Chip(image, mask, valid, self.instances(window, mask) if instances else None)
+
+    def instances(self, window: Window, mask: np.ndarray) -> np.ndarray:
+        """Number the objects of a window: polygons of vector labels, and connected regions of each class elsewhere.
+
+        Args:
+            window: Rows and columns.
+            mask: Of that window.
+
+        Returns:
+            uint16 ``(h, w)``: 1 … n, each of them there; 0 where there is no object.
+        """
+        grid, first = window_grid(self.grid, window), 1
+        numbers = np.zeros(mask.shape, np.int32)
+        if any(isinstance(painter.layer, LabelLayer) for painter in self._painters):
+            for layer, value, _ in self._painters:
+                if isinstance(layer, ClassRaster):
+                    numbers[layer.read(grid)[1]] = 0
+                elif 0 < value < UNKNOWN:
+                    first = layer.number(grid, numbers, first)
+                else:
+                    layer.burn(grid, numbers, 0)
+        return number_objects(mask, numbers)
 
     def mask(self, window: Window) -> np.ndarray:
         """Return the labels of a window alone, uint8 ``(h, w)``, whether or not there is imagery."""
@@ -122,7 +155,7 @@ class LabelledScene:
         if not known.any():
             return mask
         mask[:] = class_index(self.rest, self.names)
-        for layer, value in self._sources:
+        for layer, value, _ in self._painters:
             if isinstance(layer, LabelLayer):
                 layer.burn(grid, mask, value)
             else:
@@ -147,7 +180,7 @@ class LabelledScene:
         """Pixels of each class in each cell of a coarse grid, counted over the whole scene once, by windows."""
         rows, cols = self.shape
         overview = Overview.empty(self.shape, len(self.names))
-        unnamed: list[dict[str, int]] = [{} for _ in self._sources]
+        unnamed: list[dict[str, int]] = [{} for _ in self._painters]
         for row in range(0, rows, _STRIDE_PX):
             for col in range(0, cols, _STRIDE_PX):
                 window = Window(col, row, min(_STRIDE_PX, cols - col), min(_STRIDE_PX, rows - row))
@@ -158,40 +191,12 @@ class LabelledScene:
                 overview.add(window, mask)
                 self._count_unnamed(window, mask, unnamed)
         known = int(overview.counts.sum())
-        for source, counts in zip(self.entry.labels, unnamed, strict=True):
-            warn_unnamed(counts, max(known, 1), self.rest, source.path)
+        for painter, counts in zip(self._painters, unnamed, strict=True):
+            warn_unnamed(counts, max(known, 1), self.rest, painter.path)
         _LOG.info("%s: %.1f%% of %d x %d px known", self.name, 100 * known / (rows * cols), cols, rows)
         return overview
 
     # --- set-up -------------------------------------------------------------------------------------------------------
-
-    def _open_source(self, source: LabelSource, dataset: Dataset) -> tuple[LabelLayer | ClassRaster, int]:
-        path = dataset.locate(source.path)
-        if source.values is not None and source.colors is not None:
-            raise LabelError(f"values or colors for {source.path}", "both", "keep the one that the file has")
-        if source.values is not None:
-            return ClassRaster(path, ClassTable.of_values(source.values, self.names), self.scene), UNKNOWN
-        if source.colors is not None:
-            return ClassRaster(path, ClassTable.of_colors(source.colors, self.names), self.scene), UNKNOWN
-        if path.lower().endswith(_RASTER_SUFFIXES):
-            raise LabelError(
-                f"values or colors for the class raster {source.path}",
-                "neither",
-                'say what its numbers or colours mean: colors = {building = ["#3C1098"]}',
-            )
-        features = read_vectors(path, layer=source.layer)
-        empty_is_meant = source.negative_if_empty and (not len(features) or extents_meet(features, self.grid))
-        if not len(features) and not empty_is_meant:
-            raise LabelError(
-                f"features in {source.path}",
-                "none",
-                "check file and layer; if the scene truly holds none of the class, set negative_if_empty = true",
-            )
-        if not empty_is_meant:
-            share = overlap(features, self.grid)
-            _LOG.info("%s: %.1f%% of %d features lie in %s", source.path, 100 * share, len(features), self.name)
-        layer = LabelLayer(features, self.grid, width_m=source.width_m, gsd_m=self.scene.gsd_m)
-        return layer, class_index(source.class_ or self.names[1], self.names)
 
     def _open_aoi(self, path: str) -> LabelLayer:
         features = read_vectors(path)
@@ -212,7 +217,7 @@ class LabelledScene:
         return inside
 
     def _count_unnamed(self, window: Window, mask: np.ndarray, unnamed: list[dict[str, int]]) -> None:
-        for (layer, _), counts in zip(self._sources, unnamed, strict=True):
+        for (layer, *_), counts in zip(self._painters, unnamed, strict=True):
             if isinstance(layer, ClassRaster):
                 for code, count in layer.unnamed(window_grid(self.grid, window), mask != UNKNOWN).items():
                     counts[code] = counts.get(code, 0) + count
@@ -235,7 +240,9 @@ def open_dataset(dataset: Dataset, gsd_m: float | None = None) -> list[LabelledS
 
 
 def _check_alike(scenes: Sequence[LabelledScene]) -> None:
-    kinds = {(len(part.scene.bands), part.scene.dtype.name): part.name for part in scenes}
+    # A window outside the scene shows the shape without reading: a colour table gives three bands of one.
+    images = {part.name: part.scene.read(Window(-1, -1, 1, 1))[0] for part in scenes}
+    kinds = {(len(image), image.dtype.name): name for name, image in images.items()}
     if len(kinds) > 1:
         told = "; ".join(f"{bands} bands of {dtype} in {name}" for (bands, dtype), name in kinds.items())
         raise LabelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from rasterio.windows import Window
 
 from eaves.errors import SettingsError
@@ -67,3 +68,32 @@ def block_windows(blocks: np.ndarray, side_px: int, shape: tuple[int, int]) -> l
         Window(int(left), int(top), min(side_px, shape[1] - int(left)), min(side_px, shape[0] - int(top)))
         for top, left in corners
     ]
+
+
+def strip_split(boxes: np.ndarray, val_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Part chips that lie somewhere: those at the far end of the longer side validate.
+
+    Args:
+        boxes: Left, bottom, right and top of each chip, ``(n, 4)``, in any unit. The same everywhere means that nobody
+            knows where chips lie; then the last ones validate.
+        val_share: Share of the chips that validates, in (0, 1), about: chips of one place stay together.
+
+    Returns:
+        bool ``(n,)``: the chip validates; and bool ``(n,)``: it overlaps one that does, so that it cannot train.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [4, 0, 8, 4], [6, 0, 10, 4]])
+        >>> strip_split(boxes, 0.25)
+        (array([False, False, False,  True]), array([False, False,  True, False]))
+    """
+    count = max(1, round(val_share * len(boxes)))
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    along = middle[:, int(np.argmax(np.ptp(middle, axis=0)))] if len(boxes) else middle[:, 0]
+    if not np.ptp(along):
+        return np.arange(len(boxes)) >= len(boxes) - count, np.zeros(len(boxes), bool)
+    val = along >= max(np.sort(along)[-count], np.unique(along)[1])  # some have to train
+    inner = shapely.box(*(boxes.T + np.array([[1], [1], [-1], [-1]]) * 1e-3 * np.ptp(boxes[0, ::2])))
+    touched = shapely.STRtree(inner[val]).query(inner, predicate="intersects")[0]
+    out = np.zeros(len(boxes), bool)
+    out[touched] = True
+    return val, out & ~val

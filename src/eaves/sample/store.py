@@ -1,144 +1,58 @@
-"""Chips on disk: a folder of memory-mapped arrays (``eaves``), or one compressed file (``hdf5``)."""
+"""Chips on disk, in Eaves' own formats and in those of others."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import h5py
-import numpy as np
-from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
+from typing import Any, Literal
 
 from eaves.errors import OutputError, SceneError, SettingsError
 from eaves.exchange.atomic import whole_file
-from eaves.labels import UNKNOWN
-from eaves.sample.source import Chip
-from eaves.sample.writers import PARTS, FolderWriter, Hdf5Writer, whole_folder
+from eaves.sample.arrays import ArrayChips
+from eaves.sample.chipstore import ChipStore
+from eaves.sample.cocochips import CocoChips, CocoWriter, is_coco_folder
+from eaves.sample.esrichips import EsriChips, EsriWriter, is_esri_folder
+from eaves.sample.record import ChipRecord, describe, head
+from eaves.sample.writers import FolderWriter, Hdf5Writer, Writer, whole_folder
 
-Format = Literal["eaves", "hdf5"]
-_VERSION = 1
+Format = Literal["eaves", "hdf5", "coco", "esri-rcnn-masks", "esri-classified-tiles"]
 
+WRITERS: dict[str, Callable[[Path, Sequence[str], float | None], Writer]] = {
+    "eaves": lambda path, classes, gsd_m: FolderWriter(path),
+    "hdf5": lambda path, classes, gsd_m: Hdf5Writer(path),
+    "coco": lambda path, classes, gsd_m: CocoWriter(path, classes),
+    "esri-rcnn-masks": lambda path, classes, gsd_m: EsriWriter(path, classes, "RCNN_Masks", gsd_m),
+    "esri-classified-tiles": lambda path, classes, gsd_m: EsriWriter(path, classes, "Classified_Tiles", gsd_m),
+}
+"""Name of a format → what writes it, given a place, classes and the ground size of a pixel."""
 
-class ChipRecord(NamedTuple):
-    """A chip and where it is from.
-
-    Attributes:
-        chip: The sample.
-        scene: Name of its scene.
-        window: Where in the scene's working grid.
-        split: ``train``, ``val`` or ``test``.
-        grid: Where on earth, or none.
-    """
-
-    chip: Chip
-    scene: str
-    window: Window
-    split: str
-    grid: GeoBox | None = None
+WITH_OBJECTS = ("coco", "esri-rcnn-masks")
+"""Formats that hold objects, not only classes."""
 
 
-class ChipStore:
-    """Stored chips, read one by one. It can be pickled; every process opens the files by itself.
+def open_chips(path: str | Path, val_share: float = 0.2) -> ChipStore:
+    """Open stored chips; what is at ``path`` tells the format.
 
-    Attributes:
-        path: Folder or file.
-        classes: Names of the classes, the first is the background.
-        gsd_m: Ground size of a pixel, or none.
-        credits: Makers and licences of the data.
-        records: For each chip ``scene``, ``window`` [col, row, width, height], ``split``, ``transform``, ``crs`` and
-            ``shares`` (class → share of the chip; what is missing to 1 is unknown).
-
-    Raises:
-        SceneError: There is no store at ``path``, or it is damaged.
-
-    Example:
-        >>> store = open_chips("chips")  # doctest: +SKIP
-        >>> image, mask, valid = store[store.indices("val")[0]]  # doctest: +SKIP
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._held: tuple[int, Mapping[str, Any]] | None = None
-        self._hdf5 = not self.path.is_dir()
-        arrays = self._open()
-        index = _parse_index(self.path, self._read_index(arrays))
-        self.classes: tuple[str, ...] = tuple(index["classes"])
-        self.gsd_m: float | None = index["gsd_m"]
-        self.credits: tuple[str, ...] = tuple(index["credits"])
-        self.records: list[dict[str, Any]] = index["chips"]
-        shapes = [arrays[part].shape for part in PARTS]
-        if {shape[0] for shape in shapes} != {len(self.records)} or len({shape[-2:] for shape in shapes}) != 1:
-            raise _damaged(self.path, f"{len(self.records)} records for arrays of {shapes}")
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Chip:
-        """Return a chip.
-
-        Raises:
-            SceneError: Its bytes cannot be read.
-        """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"chip {index} of {len(self)}")
-        try:
-            return Chip(*(np.array(self._arrays()[part][index % len(self)]) for part in PARTS))
-        except OSError as error:
-            raise _damaged(self.path, f"chip {index}: {error}") from None
-
-    def indices(self, split: str) -> list[int]:
-        """Return the chips of a split."""
-        return [index for index, record in enumerate(self.records) if record["split"] == split]
-
-    @property
-    def scenes(self) -> list[str]:
-        """Names of the scenes, in order of appearance."""
-        return list(dict.fromkeys(record["scene"] for record in self.records))
-
-    # --- files --------------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": None}
-
-    def _arrays(self) -> Mapping[str, Any]:
-        """The arrays as this process opened them: an HDF5 handle must not cross a fork."""
-        if self._held is None or self._held[0] != os.getpid():
-            self._held = (os.getpid(), self._open())
-        return self._held[1]
-
-    def _open(self) -> Mapping[str, Any]:
-        try:
-            if self._hdf5:
-                file = h5py.File(self.path, "r")
-                return {part: file[part] for part in (*PARTS, "index")}
-            return {part: np.load(self.path / f"{part}.npy", mmap_mode="r") for part in PARTS}
-        except FileNotFoundError as error:
-            raise SceneError(
-                "stored chips", f"{self.path}: {error.filename or error}", "check the path, or make them: eaves sample"
-            ) from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise _damaged(self.path, str(error)) from None
-
-    def _read_index(self, arrays: Mapping[str, Any]) -> bytes:
-        try:
-            if self._hdf5:
-                return bytes(arrays["index"][()])
-            return (self.path / "index.json").read_bytes()
-        except OSError as error:
-            raise _damaged(self.path, str(error)) from None
-
-
-def open_chips(path: str | Path) -> ChipStore:
-    """Open stored chips of either format.
+    Args:
+        path: A folder of Eaves, of a COCO data set or exported by ArcGIS, or an HDF5 file of Eaves.
+        val_share: Share of the chips that validates, where the folder itself does not part them (ArcGIS).
 
     Raises:
         SceneError: There are none at ``path``, or they are damaged.
+        LabelError: Labels are broken, or of a kind without masks.
     """
-    return ChipStore(path)
+    path = Path(path)
+    if path.is_dir() and not (path / "index.json").is_file():
+        if is_esri_folder(path):
+            return EsriChips(path, val_share)
+        if is_coco_folder(path):
+            return CocoChips(path)
+        raise SceneError(
+            "stored chips (index.json of eaves, annotations_train.json of COCO, or esri_model_definition.emd)",
+            f"a folder without any, {path}",
+            "check the path, or make them: eaves sample",
+        )
+    return ArrayChips(path)
 
 
 def write_chips(
@@ -152,12 +66,22 @@ def write_chips(
 ) -> int:
     """Store chips as they come; memory holds one at a time. The store appears whole or not at all.
 
+    ========================= ==========================================================================================
+    ``eaves``                 a folder: ``index.json`` beside ``images.npy`` ``(n, c, h, w)``, ``masks.npy``,
+                              ``valid.npy`` and, where chips have them, ``instances.npy`` ``(n, h, w)``, read by memory
+                              map
+    ``hdf5``                  the same arrays, gzip-compressed chip by chip, in one file
+    ``coco``                  a folder: ``images/`` as PNG (RGB of 8 bits) or TIFF, and COCO's JSON of instances a split
+    ``esri-rcnn-masks``       a folder as ArcGIS exports it, with a plane of objects for each class
+    ``esri-classified-tiles`` a folder as ArcGIS exports it, with class values; objects are not kept
+    ========================= ==========================================================================================
+
     Args:
         records: Chips of one shape and type.
-        path: Folder (``eaves``) or file (``hdf5``) to make.
+        path: Folder or file to make.
+        format: See above. All but ``esri-classified-tiles`` keep objects; the formats of others number connected
+            regions where chips have none.
         classes: Names of the classes.
-        format: ``eaves``: ``index.json`` beside ``images.npy`` ``(n, c, h, w)``, ``masks.npy`` and ``valid.npy``
-            ``(n, h, w)``, read by memory map. ``hdf5``: the same arrays, gzip-compressed chip by chip, in one file.
         gsd_m: Ground size of a pixel.
         credits: Makers and licences of the data.
 
@@ -171,60 +95,20 @@ def write_chips(
     path = Path(path)
     if path.exists():
         raise OutputError("a place where nothing is yet", f"{path}, which exists", "choose another name or remove it")
-    header = {
-        "format": "eaves chips",
-        "version": _VERSION,
-        "classes": list(classes),
-        "unknown": UNKNOWN,
-        "gsd_m": gsd_m,
-        "credits": list(credits),
-    }
-    opening = whole_folder(path) if format == "eaves" else whole_file(path)
-    with opening as partial, FolderWriter(partial) if format == "eaves" else Hdf5Writer(partial) as writer:
+    opening = whole_file if format == "hdf5" else whole_folder
+    with opening(path) as aside, WRITERS[format](aside, classes, gsd_m) as writer:
         told: list[dict[str, Any]] = []
         kind: tuple[Any, ...] | None = None
         for record in records:
-            here = (record.chip.image.shape, record.chip.image.dtype.name)
+            here = (record.chip.image.shape, record.chip.image.dtype.name, record.chip.instances is not None)
             if kind is not None and here != kind:
                 raise SettingsError(
                     "chips of one shape and type", f"{kind} and {here}", "choose bands, chip_px and scenes that agree"
                 )
             kind = here
-            writer.append(record.chip)
-            told.append(_describe(record, classes))
+            told.append(describe(record, classes))
+            writer.append(record, told[-1])
         if not told:
             raise SettingsError("chips to store", "none", "check the splits, the AOI, min_known and keep_empty")
-        writer.finish({**header, "chips": told})
+        writer.finish({**head(classes, gsd_m, credits), "chips": told})
     return len(told)
-
-
-# --- index ------------------------------------------------------------------------------------------------------------
-
-
-def _describe(record: ChipRecord, classes: Sequence[str]) -> dict[str, Any]:
-    counts = np.bincount(record.chip.mask.ravel(), minlength=UNKNOWN + 1)
-    window, grid = record.window, record.grid
-    return {
-        "scene": record.scene,
-        "window": [int(window.col_off), int(window.row_off), int(window.width), int(window.height)],
-        "split": record.split,
-        "transform": None if grid is None else list(grid.affine)[:6],
-        "crs": None if grid is None or grid.crs is None else grid.crs.to_wkt(),
-        "shares": {name: round(counts[i] / record.chip.mask.size, 6) for i, name in enumerate(classes)},
-    }
-
-
-def _parse_index(path: Path, text: bytes) -> dict[str, Any]:
-    try:
-        index = json.loads(text)
-        if index["format"] != "eaves chips" or index["version"] > _VERSION:
-            raise ValueError(f"format {index['format']!r}, version {index['version']}")
-        for key in ("classes", "gsd_m", "credits", "chips"):
-            index[key]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"index: {error!r}") from None
-    return index
-
-
-def _damaged(path: Path, what: str) -> SceneError:
-    return SceneError("whole stored chips", f"{path}: {what}", "make them again with eaves sample")

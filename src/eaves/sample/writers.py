@@ -1,4 +1,4 @@
-"""Write chips one after the other, in either format."""
+"""Write chips one after the other, in either of Eaves' own formats."""
 
 from __future__ import annotations
 
@@ -10,18 +10,39 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
 
 from eaves.errors import OutputError
+from eaves.sample.record import ChipRecord
 from eaves.sample.source import Chip
 
-PARTS = ("images", "masks", "valid")
-"""The arrays of a store, in the order of a chip's fields."""
+PARTS = ("images", "masks", "valid", "instances")
+"""The arrays of a store, in the order of a chip's fields; the last only where chips have it."""
 
 _HEADER_BYTES = 128
+
+
+class Writer(Protocol):
+    """Writes chips inside a ``with`` block."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def append(self, record: ChipRecord, told: dict[str, Any]) -> None:
+        """Add a chip and what is told of it."""
+        ...
+
+    def finish(self, index: dict[str, Any]) -> None:
+        """Write what makes the store whole: what is told of all chips."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """End, well or not."""
+        ...
 
 
 class FolderWriter:
@@ -33,12 +54,12 @@ class FolderWriter:
         self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
         self._count = 0
 
-    def __enter__(self) -> FolderWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def append(self, chip: Chip) -> None:
+    def append(self, record: ChipRecord, told: dict[str, Any]) -> None:
         """Add a chip; all have the shapes and types of the first."""
-        for part, array in zip(PARTS, chip, strict=True):
+        for part, array in _arrays(record.chip):
             if part not in self._files:
                 self._files[part] = (self._folder / f"{part}.npy").open("wb")
                 self._files[part].write(bytes(_HEADER_BYTES))
@@ -68,12 +89,12 @@ class Hdf5Writer:
         self._file = h5py.File(path, "w")
         self._count = 0
 
-    def __enter__(self) -> Hdf5Writer:
+    def __enter__(self) -> Self:
         return self
 
-    def append(self, chip: Chip) -> None:
+    def append(self, record: ChipRecord, told: dict[str, Any]) -> None:
         """Add a chip; all have the shapes and types of the first."""
-        for part, array in zip(PARTS, chip, strict=True):
+        for part, array in _arrays(record.chip):
             if part not in self._file:
                 self._file.create_dataset(
                     part,
@@ -101,6 +122,10 @@ class Hdf5Writer:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+def _arrays(chip: Chip) -> list[tuple[str, np.ndarray]]:
+    return [(part, array) for part, array in zip(PARTS, chip, strict=True) if array is not None]
 
 
 def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:

@@ -69,49 +69,84 @@ def resample(
 
     Returns:
         The image in the type of ``pixels``, and where at least half of the weight was known.
+
+    Example:
+        >>> taps = axis_taps(0, 2, 2.0, 4)
+        >>> known = np.array([[True, True, False, False]] * 2)
+        >>> resample(np.full((1, 2, 4), 9), known, axis_taps(0, 1, 2.0, 2), taps, (0, 0))[1].tolist()
+        [[True, False]]
     """
-    share = _separable(known[None].astype(np.float32), rows, cols, origin)
-    values = _separable(np.where(known, pixels, 0).astype(np.float32), rows, cols, origin)
-    image = values / np.maximum(share, 1e-6)
-    if pixels.dtype.kind in "iu":
-        limits = np.iinfo(pixels.dtype)
-        if pixels.dtype.itemsize > 2:
-            image = image.astype(np.float64)  # in single precision the limits themselves would overflow
-        image = np.clip(np.rint(image), limits.min, limits.max)
-    return image.astype(pixels.dtype), share[0] >= 0.5
-
-
-def _separable(values: np.ndarray, rows: Taps, cols: Taps, origin: tuple[int, int]) -> np.ndarray:
-    tall = _along_rows(values, rows.first - origin[0], rows.weights)
-    return _along_cols(tall, cols.first - origin[1], cols.weights)
+    small = pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2  # exact in single precision
+    image = np.empty((len(pixels), len(rows.first), len(cols.first)), pixels.dtype if small else np.float32)
+    valid = np.empty(image.shape[1:], bool)
+    across = np.ascontiguousarray(cols.weights.T)
+    _draw(
+        pixels, known, known.all(axis=1), rows.first - origin[0], rows.weights, cols.first - origin[1], across,
+        image, valid,
+    )  # fmt: skip
+    if pixels.dtype.kind in "iu" and not small:
+        limits = np.iinfo(pixels.dtype)  # in single precision the limits themselves would overflow
+        image = np.clip(np.rint(image.astype(np.float64)), limits.min, limits.max)
+    return image.astype(pixels.dtype, copy=False), valid
 
 
 @njit(cache=True, nogil=True)
-def _along_rows(values, first, weights):  # (b, h, w) -> (b, n, w)
-    bands, height, width = values.shape
-    out = np.zeros((bands, len(first), width), np.float32)
-    for band in range(bands):
-        for n in range(len(first)):
-            for tap in range(weights.shape[1]):
-                weight = weights[n, tap]
-                row = first[n] + tap
-                if weight > 0 and row < height:
+def _draw(pixels, known, whole, row_first, row_weights, col_first, col_weights, image, valid):
+    """Rows first, one output row at a time; ``col_weights`` is ``(taps, n)``, so that all loops run along a row.
+
+    ``whole`` says which rows are known from end to end: they take the short way, with the same result.
+    """
+    bands, height, width = pixels.shape
+    tall = np.empty(width + len(col_weights), np.float32)  # idle taps may reach beyond the block
+    line, share = np.empty(len(col_first), np.float32), np.ones(len(col_first), np.float32)
+    to_integer = image.itemsize < 4
+    for n in range(len(row_first)):
+        taps = min(row_weights.shape[1], height - row_first[n])
+        gaps = False
+        for tap in range(taps):
+            gaps |= row_weights[n, tap] > 0 and not whole[row_first[n] + tap]
+        if gaps:
+            tall[:] = 0
+            for tap in range(taps):
+                weight, there = row_weights[n, tap], known[row_first[n] + tap]
+                for col in range(width):
+                    tall[col] += weight if there[col] else np.float32(0)
+            _along(tall, col_first, col_weights, share)
+            for m in range(len(share)):
+                valid[n, m] = share[m] >= 0.5
+        else:
+            valid[n] = True
+        for band in range(bands):
+            tall[:] = 0
+            for tap in range(taps):
+                weight, row = row_weights[n, tap], row_first[n] + tap
+                source, there = pixels[band, row], known[row]
+                if weight == 0:
+                    continue
+                if whole[row]:
                     for col in range(width):
-                        out[band, n, col] += weight * values[band, row, col]
-    return out
+                        tall[col] += weight * np.float32(source[col])
+                else:
+                    for col in range(width):
+                        tall[col] += weight * np.float32(source[col]) if there[col] else np.float32(0)
+            _along(tall, col_first, col_weights, line)
+            if gaps:
+                for m in range(len(line)):
+                    # A pixel that is known whole must not depend on what else the window holds.
+                    if share[m] < 0.99999:
+                        line[m] /= max(share[m], np.float32(1e-6))
+            if to_integer:
+                for m in range(len(line)):
+                    image[band, n, m] = np.rint(line[m])
+            else:
+                for m in range(len(line)):
+                    image[band, n, m] = line[m]
 
 
 @njit(cache=True, nogil=True)
-def _along_cols(values, first, weights):  # (b, h, w) -> (b, h, n)
-    bands, height, width = values.shape
-    out = np.zeros((bands, height, len(first)), np.float32)
-    for band in range(bands):
-        for row in range(height):
-            for n in range(len(first)):
-                total = np.float32(0)
-                for tap in range(weights.shape[1]):
-                    col = first[n] + tap
-                    if col < width:
-                        total += weights[n, tap] * values[band, row, col]
-                out[band, row, n] = total
-    return out
+def _along(tall, first, weights, line):
+    line[:] = 0
+    for tap in range(len(weights)):
+        of_tap = weights[tap]
+        for m in range(len(line)):
+            line[m] += of_tap[m] * tall[first[m] + tap]

@@ -5,38 +5,24 @@ from __future__ import annotations
 import math
 import os
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio._path import _parse_path
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.env import set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from eaves.errors import SceneError
+from eaves.scene.files import as_pixel, is_blank, open_raster, read_palette
 from eaves.scene.grid import ground_gsd_m as measure_gsd_m
+from eaves.scene.kept import Kept
 from eaves.scene.resample import axis_taps, resample
 
-_DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "WEBP", "JP2OpenJPEG", "JP2ECW", "HFA", "ENVI", "MRF", "BMP", "AAIGrid")
-_REMOTE = ("http://", "https://", "s3://", "gs://", "/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/")
 _CHUNK_PX = 512
-
-# GDAL's block cache would grow to 5 % of the machine's memory; a stream needs no more than a row of blocks.
-if "GDAL_CACHEMAX" not in os.environ:
-    set_gdal_config("GDAL_CACHEMAX", 128 * 1024**2)
-_GDAL_OPTIONS: dict[str, Any] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.vrt,.jp2,.png,.jpg",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_TIMEOUT": "60",
-}
 
 
 class Scene:
@@ -53,6 +39,7 @@ class Scene:
         bands: Bands to read, 1-based; by default all but alpha.
         ground_gsd_m: Ground size of a pixel for a file without a CRS.
         allow_vrt: Open virtual rasters, which can point at any other file.
+        keep: Keep what was resampled for the windows that follow, while 128 MB a process have room for the whole grid.
 
     Attributes:
         path: As given.
@@ -81,20 +68,24 @@ class Scene:
         bands: tuple[int, ...] | None = None,
         ground_gsd_m: float | None = None,
         allow_vrt: bool = False,
+        keep: bool = False,
     ) -> None:
         self.path = str(path)
+        self._keep = keep
+        self._kept: Kept | None = None
         self._allow_vrt = allow_vrt
         self._stated_gsd_m = ground_gsd_m
         self._stated_nodata = nodata
         self._handles = threading.local()
         source = self._open()
-        self._palette = _palette(source)
+        self._palette = read_palette(source)
         self._alpha = next((i for i in source.indexes if source.colorinterp[i - 1] == ColorInterp.alpha), None)
         self.color_names = tuple(c.name for c in source.colorinterp)
         self.file_dtypes = tuple(source.dtypes)
         self.bands = self._choose_bands(source, bands)
         self.dtype = np.dtype("uint8" if self._palette is not None else source.dtypes[self.bands[0] - 1])
         self.nodata = nodata if nodata is not None else source.nodata
+        self._blank = as_pixel(self.nodata, np.dtype(source.dtypes[self.bands[0] - 1]))
         self._flags = source.mask_flag_enums[self.bands[0] - 1]
         self.native_grid = GeoBox(source.shape, source.transform, source.crs)
         self.block_px: tuple[int, int] = source.block_shapes[0]
@@ -168,16 +159,11 @@ class Scene:
         rows, cols = self.shape
         window = window or Window(0, 0, cols, rows)
         height, width = int(window.height), int(window.width)
-        image = np.zeros((len(self.bands) if self._palette is None else 3, height, width), self.dtype)
-        valid = np.zeros((height, width), bool)
-        top, left = max(0, int(window.row_off)), max(0, int(window.col_off))
-        bottom, right = min(rows, int(window.row_off) + height), min(cols, int(window.col_off) + width)
+        above, before = int(window.row_off), int(window.col_off)
+        top, left = max(0, above), max(0, before)
+        bottom, right = min(rows, above + height), min(cols, before + width)
         if bottom <= top or right <= left:
-            return image, valid
-        inside = (
-            slice(top - int(window.row_off), bottom - int(window.row_off)),
-            slice(left - int(window.col_off), right - int(window.col_off)),
-        )
+            return np.zeros((self._image_bands, height, width), self.dtype), np.zeros((height, width), bool)
         try:
             pixels, known = self._read_inside(Window(left, top, right - left, bottom - top))
         except RasterioError as error:
@@ -188,32 +174,41 @@ class Scene:
                 "fetch the file again, or repair it with gdal_translate",
                 because="every block must decode",
             ) from None
-        image[:, inside[0], inside[1]] = np.where(known, pixels, 0)
-        valid[inside] = known
+        if not known.all():
+            np.copyto(pixels, 0, where=~known)
+        if known.shape == (height, width):
+            return pixels, known
+        image, valid = np.zeros((self._image_bands, height, width), self.dtype), np.zeros((height, width), bool)
+        inside = (slice(top - above, bottom - above), slice(left - before, right - before))
+        image[:, *inside], valid[inside] = pixels, known
         return image, valid
+
+    @property
+    def _image_bands(self) -> int:
+        return len(self.bands) if self._palette is None else 3
 
     def _read_inside(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         if self._factor == 1:
             return self._read_native(window)
+        if self._keep and self._kept is None:
+            self._kept = Kept.where_there_is_room(self.shape, self._image_bands, self.dtype)
+        return self._kept.read(window, self._read_wide) if self._kept else self._read_wide(window)
+
+    def _read_wide(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         height, width = int(window.height), int(window.width)
-        if max(height, width) > _CHUNK_PX:
-            # Resampling needs floats: a wide window is made of chunks, or it would take 30 bytes a native pixel.
-            parts = [
-                [
-                    self._read_inside(
-                        Window(
-                            window.col_off + left,
-                            window.row_off + top,
-                            min(_CHUNK_PX, width - left),
-                            min(_CHUNK_PX, height - top),
-                        )
-                    )
-                    for left in range(0, width, _CHUNK_PX)
-                ]
-                for top in range(0, height, _CHUNK_PX)
-            ]
-            image = np.concatenate([np.concatenate([part[0] for part in row], axis=2) for row in parts], axis=1)
-            return image, np.block([[part[1] for part in row] for row in parts])
+        if max(height, width) <= _CHUNK_PX:
+            return self._read_resampled(window)
+        # The file's own pixels of a wide window may be many: it is made of chunks.
+        image, known = np.empty((self._image_bands, height, width), self.dtype), np.empty((height, width), bool)
+        for top in range(0, height, _CHUNK_PX):
+            for left in range(0, width, _CHUNK_PX):
+                size = (min(_CHUNK_PX, width - left), min(_CHUNK_PX, height - top))
+                part = (slice(top, top + size[1]), slice(left, left + size[0]))
+                chunk = Window(window.col_off + left, window.row_off + top, *size)
+                image[:, *part], known[part] = self._read_resampled(chunk)
+        return image, known
+
+    def _read_resampled(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         native_rows, native_cols = self.native_grid.shape
         rows = axis_taps(int(window.row_off), int(window.height), self._factor, native_rows)
         cols = axis_taps(int(window.col_off), int(window.width), self._factor, native_cols)
@@ -227,17 +222,17 @@ class Scene:
         """Pixels and valid mask of a window of the file's own grid that lies inside it."""
         source = self._handle()
         pixels = source.read(self.bands, window=window)
-        known = np.ones(pixels.shape[1:], bool)
         if self._alpha is not None:
-            known &= source.read(self._alpha, window=window) > 0
+            known = source.read(self._alpha, window=window) > 0
         elif MaskFlags.per_dataset in self._flags and MaskFlags.nodata not in self._flags:
-            known &= source.read_masks(self.bands[0], window=window) > 0
-        if self.nodata is not None:
-            same = np.isnan(pixels) if np.isnan(self.nodata) else pixels == self.nodata
-            known &= ~same.all(axis=0)
+            known = source.read_masks(self.bands[0], window=window) > 0
+        else:
+            known = np.ones(pixels.shape[1:], bool)
+        if self._blank is not None:
+            known &= ~is_blank(pixels, self._blank)
         if self._palette is not None:
             colors = self._palette[pixels[0]]  # (h, w, 4)
-            return np.moveaxis(colors[..., :3], -1, 0), known & (colors[..., 3] > 0)
+            return np.ascontiguousarray(np.moveaxis(colors[..., :3], -1, 0)), known & (colors[..., 3] > 0)
         if pixels.dtype.kind == "f":
             known &= np.isfinite(pixels).all(axis=0)
         return pixels, known
@@ -252,25 +247,10 @@ class Scene:
         return held[1]
 
     def _open(self) -> DatasetReader:
-        drivers = (*_DRIVERS, "VRT") if self._allow_vrt else _DRIVERS
-        remote = self.path.startswith(_REMOTE)
-        if not remote and "://" not in self.path and not self.path.startswith("/vsi") and not Path(self.path).is_file():
-            raise SceneError("a raster file", f"{self.path}, which does not exist", "check the path")
-        try:
-            with warnings.catch_warnings(), rasterio.Env(**(_GDAL_OPTIONS if remote else {})):
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pixel space is a normal case here
-                return DatasetReader(
-                    _parse_path(self.path), driver=list(drivers)
-                )  # rasterio.open takes one driver only
-        except RasterioError as error:
-            raise SceneError(
-                "a raster of a kind that Eaves opens (GeoTIFF, COG, PNG, JPEG, JPEG 2000, WebP, ERDAS, ENVI)",
-                f"{self.path}: {error}",
-                "check that the file is complete" + ("" if self._allow_vrt else "; a VRT needs --allow-vrt"),
-            ) from None
+        return open_raster(self.path, self._allow_vrt)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_handles"}
+        return {key: value for key, value in self.__dict__.items() if key != "_handles"} | {"_kept": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -312,11 +292,3 @@ class Scene:
         if "complex" in next(iter(kinds)):
             raise SceneError(f"real numbers in {self.path}", f"{kinds.pop()}", "convert to amplitude first")
         return wanted
-
-
-def _palette(source: DatasetReader) -> np.ndarray | None:
-    """The colour table as ``(256, 4)`` uint8, where the single band is an index into one."""
-    if source.colorinterp[0] != ColorInterp.palette or source.dtypes[0] != "uint8":
-        return None
-    table = source.colormap(1)
-    return np.array([table.get(index, (0, 0, 0, 0)) for index in range(256)], np.uint8)

@@ -16,11 +16,15 @@ from numpy.typing import ArrayLike
 
 from eaves.exchange.atomic import whole_file
 
-TRAIN, VALIDATION, FOUND, WANTED = "#1f6fb4", "#d1495b", "#ffd23f", "#27c7e8"
+TRAIN, VALIDATION, TEST, FOUND, WANTED = "#1f6fb4", "#d1495b", "#8a4fbf", "#ffd23f", "#27c7e8"
+
+_STAGES = (("train", "training", TRAIN), ("val", "validation", VALIDATION), ("test", "test (picks the epoch)", TEST))
 
 
 def curves_figure(rows: Sequence[dict[str, Any]], path: str | Path, *, title: str = "") -> None:
-    """Draw the four curves that people look at: training and validation, loss and accuracy.
+    """Draw the curves that people look at: training and validation, loss, accuracy and IoU.
+
+    A run whose best epoch is picked on test chips has those in the place of validation, and the figure says so.
 
     Args:
         rows: One dictionary an epoch, as ``curves.csv`` holds them.
@@ -34,10 +38,9 @@ def curves_figure(rows: Sequence[dict[str, Any]], path: str | Path, *, title: st
     panels = figure.subplots(1, 3)
     names = (("loss", "loss"), ("accuracy", "pixel accuracy"), ("iou", "IoU (mean over classes)"))
     for axes, (name, label) in zip(panels, names, strict=True):
-        for stage, color in (("train", TRAIN), ("val", VALIDATION)):
+        for stage, legend, color in _STAGES:
             points = [(row["epoch"], row[f"{stage}_{name}"]) for row in rows if f"{stage}_{name}" in row]
             if points:
-                legend = "training" if stage == "train" else "validation"
                 axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3.5, label=legend)
         axes.set(xlabel="epoch", title=label)
         axes.grid(alpha=0.25)
@@ -45,7 +48,7 @@ def curves_figure(rows: Sequence[dict[str, Any]], path: str | Path, *, title: st
         if axes.lines:
             axes.legend(frameon=False)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], path: str | Path, *, title: str = "") -> None:
@@ -85,7 +88,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], path: str | Pat
         ylabel="reference",
         title=title,
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def overlay_figure(
@@ -131,7 +134,7 @@ def overlay_figure(
         legend += [Line2D([], [], color=WANTED, lw=3, label="reference")] if compared else []
         figure.patch.set_facecolor("#e9e9e9")
         figure.legend(handles=legend, loc="upper right", ncols=2, frameon=False, borderaxespad=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _rings(outlines: ArrayLike) -> list[np.ndarray]:
@@ -139,7 +142,8 @@ def _rings(outlines: ArrayLike) -> list[np.ndarray]:
     return [shapely.get_coordinates(ring) for ring in shapely.get_rings(parts)]
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, whole or not at all; raises OutputError where it cannot be written."""
     FigureCanvasAgg(figure)
     with whole_file(Path(path)) as partial:
         figure.savefig(partial, dpi=100)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
-import signal
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +14,30 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from eaves.errors import EavesWarning, SettingsError, TrainingError
-from eaves.models import Card, SegmentationNetwork, build, combined, load_encoder, median_frequency_weights, save_model
+from eaves.errors import EavesWarning, SettingsError
+from eaves.labels import Target
+from eaves.models import (
+    Card,
+    Readout,
+    SegmentationNetwork,
+    build,
+    load_encoder,
+    losses_of,
+    median_frequency_weights,
+    save_model,
+)
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scaling
 from eaves.settings import Recipe
-from eaves.train.callbacks import CollapseAlarm, Curves, Keep, Watch
-from eaves.train.data import ChipData, ChipSource, class_counts
+from eaves.train.curves import Curves, Keep, best_epoch
+from eaves.train.data import ChipSource, class_counts
+from eaves.train.loading import ChipData, check_sharing
 from eaves.train.module import SegmentationTask
+from eaves.train.rollback import RollBack
+from eaves.train.together import together
+from eaves.train.trainer import make_trainer, run_trainer, seed_everything
+from eaves.train.watch import CollapseAlarm, Standstill, Watch
+from eaves.train.weights import Freeze, OneStatistic, RunningMean
 from eaves.version import __version__
 
 log = logging.getLogger(__name__)
@@ -47,6 +59,20 @@ class Run(NamedTuple):
     curves: list[dict[str, Any]]
 
 
+class Prepared(NamedTuple):
+    """A recipe brought to data: what a trainer needs, and what a card says.
+
+    Attributes:
+        task: The network with its loss and optimiser.
+        data: Its batches.
+        credits: Makers and licences of chips and pretrained weights.
+    """
+
+    task: SegmentationTask
+    data: ChipData
+    credits: tuple[str, ...]
+
+
 def fit(
     recipe: Recipe,
     source: ChipSource,
@@ -64,101 +90,147 @@ def fit(
 
     Args:
         recipe: What to train and how.
-        source: The chips.
+        source: The chips. With ``fit.processes`` above 1 it is pickled into each of them.
         folder: Of the run; exists.
         resume: Go on from ``last.ckpt`` where there is one.
-        on_progress: Is told after every step.
-        callbacks: More Lightning callbacks.
+        on_progress: Is told after every batch.
+        callbacks: More Lightning callbacks; with several processes, each has copies of its own.
 
     Returns:
         The run.
 
     Raises:
-        SettingsError: The recipe does not fit the data or the machine.
-        TrainingError: The loss became infinite, or the resume point cannot be used.
+        SettingsError: The recipe does not fit the data or the machine, or its run has come to its end.
+        TrainingError: Loss or weights are not finite once more than roll-backs are allowed, the resume point is of
+            another recipe, or a process ended without a word.
+    """
+    if recipe.fit.processes > 1:
+        check_sharing(recipe.fit)
+        arguments = (recipe, source, folder, resume, list(callbacks))
+        return together(_fit_as, recipe.fit.processes, arguments, on_progress)
+    return _fit_as(0, on_progress, recipe, source, folder, resume, callbacks)
+
+
+def prepare(recipe: Recipe, source: ChipSource, rank: int = 0) -> Prepared:
+    """Build the network of a recipe for a source's chips, and the batches of them.
+
+    Raises:
+        SettingsError: The recipe does not fit the data.
     """
     seed_everything(recipe.fit.seed)
+    if getattr(source, "judge", recipe.fit.choose_on) != recipe.fit.choose_on:
+        raise SettingsError(
+            f"a source that judges epochs on {recipe.fit.choose_on!r} chips (fit.choose_on)",
+            f"one that does so on {getattr(source, 'judge', None)!r}",
+            f"open it with judge={recipe.fit.choose_on!r}",
+        )
     channels, dtype = _look_at(source)
-    network = build(recipe.model, channels, len(source.classes))
+    target = Target.of(recipe.target, source.classes, source.gsd_m)
+    readout = Readout(recipe.target, source.classes)
+    network = build(recipe.model, channels, readout.channels)
     loaded = load_encoder(network, recipe.model.encoder_weights)
     if loaded.taken:
         log.info("encoder: %d tensors from %s; not taken %s", loaded.taken, loaded.source, loaded.skipped)
-    credits = (*source.credits, *([loaded.credit] if loaded.credit else []))
     scaling = _scaling(source, dtype, channels, network)
     network = network.to(memory_format=torch.channels_last)
-    data = ChipData(source, recipe, scaling)
-    samples = len(source.train(0))
-    steps = max(1, -(-samples // recipe.fit.batch))
-    weights = _class_weights(recipe, source)
-    loss = combined(recipe.loss.terms)
-    task = SegmentationTask(network, loss, weights, source.classes, recipe.fit, steps * recipe.fit.epochs)
-    curves = Curves(folder / "curves.csv")
+    data = ChipData(source, recipe, scaling, target, rank)
+    weights = _class_weights(recipe, source, target)
+    loss = losses_of(recipe.loss)
+    total = data.steps * recipe.fit.epochs
+    task = SegmentationTask(network, loss, weights, source.classes, readout, recipe.fit, total)
+    return Prepared(task, data, (*source.credits, *([loaded.credit] if loaded.credit else [])))
+
+
+def _fit_as(
+    rank: int,
+    on_progress: OnProgress,
+    recipe: Recipe,
+    source: ChipSource,
+    folder: Path,
+    resume: bool,
+    callbacks: Sequence[L.Callback],
+) -> Run:
+    """Train as one of the recipe's processes."""
+    fit, monitor = recipe.fit, f"{recipe.fit.choose_on}_{recipe.fit.monitor}"
+    last = folder / "last.ckpt"
+    checkpoint = str(last) if resume and last.exists() else None
+    task, data, credits = prepare(recipe, source, rank)
+    _tell_what_judges(recipe, data)
+    mean = RunningMean(fit.ema) if fit.ema else None
+    rollback = RollBack(fit.rollbacks, mean)
+    curves = Curves(folder / "curves.csv", fit.choose_on)
 
     def save(path: Path, row: dict[str, Any]) -> None:
+        trained: dict[str, int | float | str] = {
+            "epochs": int(row["epoch"]),
+            "chips": int(row["epoch"]) * data.samples,
+            "hours": round(sum(row["seconds"] for row in curves.rows) / 3600, 4),
+            "chosen_on": fit.choose_on if monitor in row else "nothing: the last epoch",
+        }
         card = Card(
             eaves_version=__version__,
             recipe=recipe,
             classes=source.classes,
-            scaling=scaling,
+            scaling=data.scaling,
             gsd_m=source.gsd_m,
-            metrics={name: value for name, value in row.items() if name.startswith("val_")},
+            metrics={name: value for name, value in row.items() if name.startswith(("val_", "test_"))},
             credits=credits,
-            trained={"epochs": int(row["epoch"]), "chips": int(row["epoch"]) * samples},
+            trained={**trained, **({"rollbacks": rollback.used} if rollback.used else {})},
             created=datetime.now(UTC).replace(microsecond=0),
         )
         path.parent.mkdir(exist_ok=True)
-        save_model(path, network, card)
+        save_model(path, mean.network if mean else task.network, card)
 
-    keep = Keep(folder, curves, save, recipe.fit.monitor)
-    trainer = _trainer(
-        max_epochs=recipe.fit.epochs,
-        precision=choose_precision(recipe.fit.precision, network),
-        gradient_clip_val=recipe.fit.clip_norm or None,
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=[Watch(on_progress, samples, recipe.fit.epochs), curves, CollapseAlarm(), *callbacks, keep],
+    keep = Keep(folder, curves, save, monitor, fit.stop_after)
+    watching = (
+        [Watch(on_progress, data.samples, fit.epochs, fit.batch, fit.choose_on), curves] if rank == 0 else [curves]
     )
-    last = folder / "last.ckpt"
-    checkpoint = str(last) if resume and last.exists() else None
-    if not len(data.val_items):
-        warnings.warn("No chip validates: the last epoch counts as the best.", EavesWarning, stacklevel=2)
-    _fit_quietly(trainer, task, data, checkpoint)
+    trainer = make_trainer(
+        fit,
+        task.network,
+        max_epochs=fit.epochs,
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=[
+            *watching,
+            *([Freeze(fit.freeze_epochs, task.network)] if fit.freeze_epochs else []),
+            rollback,
+            *([mean] if mean else []),
+            *([OneStatistic(mean)] if fit.processes > 1 else []),
+            *([CollapseAlarm(), Standstill(fit.first_batch_s)] if rank == 0 else []),
+            *callbacks,
+            keep,
+        ],
+    )
+    run_trainer(trainer, task, data, checkpoint)
     if not curves.rows:  # resumed a run that was already complete
         raise SettingsError(
             "epochs that are still to come",
-            f"a finished run of {recipe.fit.epochs} in {folder}",
+            f"a finished run of {fit.epochs} in {folder}",
             "raise fit.epochs to train longer",
         )
-    best = next(row for row in curves.rows if row["epoch"] == keep.best_epoch)
+    best = next(row for row in curves.rows if row["epoch"] == best_epoch(curves.rows, monitor))
     return Run(folder, folder / "model.safetensors", best, curves.rows)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; chips are seeded apart, by epoch and index."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that draw from NumPy's global state
-    torch.manual_seed(seed)
-
-
-def choose_precision(wanted: str, network: SegmentationNetwork) -> Any:
-    """Return Lightning's name of the precision.
-
-    ``auto`` takes bf16 on hardware that computes it in silicon: GPUs from compute capability 8, and CPUs with AMX or
-    AVX512-BF16 unless the network has depthwise convolutions, whose gradients are slower in bf16 there. A CPU that
-    emulates bf16 was measured to be 400 times slower than in fp32, so that asking for it there is refused.
-
-    Raises:
-        SettingsError: bf16 is asked for where it is emulated.
-    """
-    if torch.cuda.is_available():
-        in_silicon = torch.cuda.get_device_capability() >= (8, 0)
-    else:
-        able = torch.cpu.get_capabilities()
-        in_silicon = bool(able.get("amx_bf16") or able.get("avx512_bf16") or able.get("bf16"))
-    if wanted == "bf16" and not in_silicon:
-        raise SettingsError("hardware that computes bf16", "hardware that emulates it", "use fit.precision = 'auto'")
-    separable = any(isinstance(m, torch.nn.Conv2d) and m.groups == m.in_channels > 1 for m in network.modules())
-    pays = in_silicon and (torch.cuda.is_available() or not separable)
-    return "bf16-mixed" if wanted == "bf16" or (wanted == "auto" and pays) else "32-true"
+def _tell_what_judges(recipe: Recipe, data: ChipData) -> None:
+    fit, judges = recipe.fit, len(data.val_items)
+    if fit.choose_on == "test":
+        if not judges:
+            raise SettingsError(
+                "test chips for fit.choose_on = 'test'", "none", "give a scene split = 'test', or choose on 'val'"
+            )
+        warnings.warn(
+            "fit.choose_on = 'test': the best epoch is picked on the test scenes, so that its figures on them flatter. "
+            "The curves and the model's card say so.",
+            EavesWarning,
+            stacklevel=1,
+        )
+    elif not judges and fit.stop_after:
+        raise SettingsError(
+            "validation chips for fit.stop_after", "none", "give a scene split = 'val' or 'block', or set it to 0"
+        )
+    elif not judges:
+        warnings.warn("No chip validates: the last epoch counts as the best.", EavesWarning, stacklevel=1)
 
 
 def _look_at(source: ChipSource) -> tuple[int, np.dtype]:
@@ -180,63 +252,16 @@ def _scaling(source: ChipSource, dtype: np.dtype, channels: int, network: Segmen
     return Scaling.fit([(chip.image, chip.valid) for chip in chosen], network.mean, network.std)
 
 
-def _class_weights(recipe: Recipe, source: ChipSource) -> torch.Tensor | None:
+def _class_weights(recipe: Recipe, source: ChipSource, target: Target) -> torch.Tensor | None:
     wanted = recipe.loss.class_weights
     if wanted == "none":
         return None
     if wanted == "median-frequency":
-        weights = median_frequency_weights(*class_counts(source))
-        log.info("class weights: %s", dict(zip(source.classes, np.round(weights, 3).tolist(), strict=True)))
+        weights = median_frequency_weights(*class_counts(source, target))
+        log.info("class weights: %s", dict(zip(target.names, np.round(weights, 3).tolist(), strict=True)))
         return torch.as_tensor(weights, dtype=torch.float32)
-    if len(wanted) != len(source.classes):
-        raise SettingsError(f"{len(source.classes)} class weights", f"{len(wanted)}", "give one a class")
-    return torch.tensor(wanted, dtype=torch.float32)
-
-
-def _trainer(**settings: Any) -> L.Trainer:
-    with _hushed("lightning.pytorch"):
-        return L.Trainer(
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=10,
-            devices=1,
-            **settings,
+    if len(wanted) != len(target.names):
+        raise SettingsError(
+            f"{len(target.names)} class weights ({', '.join(target.names)})", f"{len(wanted)}", "give one a class"
         )
-
-
-@contextmanager
-def _hushed(name: str) -> Iterator[None]:
-    """A logger that only speaks up for warnings."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _fit_quietly(trainer: L.Trainer, task: SegmentationTask, data: ChipData, checkpoint: str | None) -> None:
-    with warnings.catch_warnings(), _hushed("lightning.pytorch"):
-        # Lightning's advice on worker counts and logging intervals is for its own users, not for ours.
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=r".*does not have many workers|.*logging interval")
-        try:
-            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit and deafens the process to further ones; give both back.
-            if not trainer.interrupted:
-                raise
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-        except (KeyError, RuntimeError) as error:
-            if checkpoint is None or ("size mismatch" not in str(error) and "Missing key" not in str(error)):
-                raise
-            raise TrainingError(
-                f"a resume point of this recipe in {checkpoint}",
-                str(error).splitlines()[0],
-                "resume with the recipe that began the run, or start in a new folder",
-            ) from None
+    return torch.tensor(wanted, dtype=torch.float32)

@@ -10,26 +10,32 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from eaves.errors import TrainingError
 from eaves.labels import UNKNOWN
 from eaves.metrics import pixel_report
-from eaves.models import SegmentationNetwork
+from eaves.models import Readout, SegmentationNetwork
 from eaves.settings import FitSettings
+from eaves.train.data import Item
 
 
 class SegmentationTask(L.LightningModule):
     """Train a network on masks and measure it on every epoch.
 
-    Logged each epoch: ``train_loss``, ``train_accuracy``, ``val_loss``, ``val_accuracy``, ``val_iou`` (mean over
-    the classes but the first), all over known pixels only.
+    Logged each epoch: ``train_loss``, ``train_accuracy``, and of the chips that judge ``val_loss``, ``val_accuracy``,
+    ``val_iou`` (mean over the classes but the first), or ``test_…`` where ``fit.choose_on`` is ``test``; all over known
+    pixels only, and over all processes.
 
     Args:
         network: Gives logits ``(n, k, h, w)``.
         loss: ``(logits, target, class_weights) → {term: scalar}``; their sum is minimised.
         class_weights: One a class, or none.
-        classes: Class names, background first.
+        classes: Class names of the mask, background first.
+        readout: How the network's logits become a mask.
         fit: Optimiser and schedule.
         total_steps: Length of the schedule in optimiser steps.
+
+    Attributes:
+        damping: Factor of all rates, beside the schedule's; a roll-back halves it.
+        finite: No loss since the optimiser's last step was infinite or NaN.
     """
 
     def __init__(
@@ -38,14 +44,17 @@ class SegmentationTask(L.LightningModule):
         loss: Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]],
         class_weights: Tensor | None,
         classes: tuple[str, ...],
+        readout: Readout,
         fit: FitSettings,
         total_steps: int,
     ) -> None:
         super().__init__()
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.network, self.loss, self.classes, self.fit, self.total_steps = network, loss, classes, fit, total_steps
-        self._seen = {stage: _Sums(len(classes)) for stage in ("train", "val")}
+        self.network, self.loss, self.classes, self.readout = network, loss, classes, readout
+        self.fit, self.total_steps = fit, total_steps
+        self.damping, self.finite = 1.0, True
+        self._seen = {stage: _Sums(len(classes)) for stage in ("train", fit.choose_on)}
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(n, k, h, w)``."""
@@ -53,35 +62,42 @@ class SegmentationTask(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed by epoch, so that dropout after a resume is what it would have been."""
-        torch.manual_seed(self.fit.seed * 100_003 + self.current_epoch)
+        torch.manual_seed(self.fit.seed * 100_003 + self.current_epoch + 7919 * self.global_rank)
         self._seen["train"] = _Sums(len(self.classes))
 
     def on_validation_epoch_start(self) -> None:
         """Begin new sums."""
-        self._seen["val"] = _Sums(len(self.classes))
+        self._seen[self.fit.choose_on] = _Sums(len(self.classes))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> dict[str, Any]:
+    def training_step(self, batch: Item, index: int) -> dict[str, Any]:
         """Return the loss and the mask that the network now gives."""
         loss, prediction = self._step(batch, "train")
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                "a finite loss",
-                f"{float(loss.detach())} at step {self.global_step}",
-                "lower fit.learning_rate, or set fit.clip_norm",
-            )
+        self.finite = self.finite and bool(torch.isfinite(loss))
         return {"loss": loss, "prediction": prediction, "accuracy": self._seen["train"].last_accuracy}
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def validation_step(self, batch: Item, index: int) -> None:
         """Add a batch to the epoch's sums."""
-        self._step(batch, "val")
+        self._step(batch, self.fit.choose_on)
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch's training chips gave."""
-        self._log("train", self._seen["train"])
+        self._log("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the validation chips gave."""
-        self._log("val", self._seen["val"])
+        """Log what the chips that judge gave."""
+        self._log(self.fit.choose_on)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what roll-backs did to the rate."""
+        checkpoint["damping"] = self.damping
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on at the rate that roll-backs left."""
+        self.damping = checkpoint.get("damping", 1.0)
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and type(data).__qualname__ in checkpoint:
+            # Before the weights of another recipe do not fit, which says less.
+            data.load_state_dict(checkpoint[type(data).__qualname__])
 
     def configure_optimizers(self) -> Any:
         """Pretrained encoder weights can have a rate of their own."""
@@ -97,39 +113,47 @@ class SegmentationTask(L.LightningModule):
         else:
             kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
             optimizer = kind(groups, fit.learning_rate, weight_decay=fit.weight_decay)
-        if fit.schedule == "constant" and not fit.warmup_steps:
-            return optimizer
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
         warmup = min(self.fit.warmup_steps, self.total_steps // 5)
         if step < warmup:
-            return (step + 1) / (warmup + 1)
+            return self.damping * (step + 1) / (warmup + 1)
         if self.fit.schedule == "constant":
-            return 1.0
+            return self.damping
         done = (step - warmup) / max(1, self.total_steps - warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return self.damping * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> tuple[Tensor, Tensor]:
-        image, target = batch
+    def _step(self, batch: Item, stage: str) -> tuple[Tensor, Tensor]:
+        image, mask, target = batch
         logits = self(image.contiguous(memory_format=torch.channels_last)).float()
         terms = self.loss(logits, target, self.class_weights)
         loss = torch.stack(list(terms.values())).sum()
-        prediction = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
-        self._seen[stage].add(loss.detach(), target, prediction.detach())
-        return loss, prediction.detach()
+        prediction = self.readout.mask(logits.detach())
+        if stage != "train" or torch.isfinite(loss):  # what training rolls back does not count
+            self._seen[stage].add(loss.detach(), mask, prediction)
+        return loss, prediction
 
-    def _log(self, stage: str, sums: _Sums) -> None:
-        if not sums.chips:
+    def _log(self, stage: str) -> None:
+        sums = self._seen[stage]
+        chips, loss = self._of_all(torch.tensor([sums.chips, sums.loss], dtype=torch.float64)).tolist()
+        matrix = self._of_all(sums.matrix)
+        if not chips:
             return
-        report = pixel_report(sums.matrix.cpu().numpy(), self.classes)
-        self.log(f"{stage}_loss", sums.loss / sums.chips)
+        report = pixel_report(matrix.numpy(), self.classes)
+        self.log(f"{stage}_loss", loss / chips)
         self.log(f"{stage}_accuracy", report.accuracy or 0.0)
-        if stage == "val":
+        if stage != "train":
             ious = [report.per_class[name].iou for name in self.classes[1:]]
             known = [iou for iou in ious if iou is not None]
-            self.log("val_iou", sum(known) / len(known) if known else 0.0)
+            self.log(f"{stage}_iou", sum(known) / len(known) if known else 0.0)
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        """The sum over the processes that train together."""
+        if self.fit.processes == 1:
+            return values
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
 
 
 class _Sums:
@@ -141,7 +165,7 @@ class _Sums:
 
     def add(self, loss: Tensor, target: Tensor, prediction: Tensor) -> None:
         known = target != UNKNOWN
-        pairs = target[known] * self.classes + prediction[known]
+        pairs = target[known].long() * self.classes + prediction[known]
         matrix = torch.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes).cpu()
         self.matrix += matrix
         self.last_accuracy = float(matrix.diagonal().sum()) / max(1, int(matrix.sum()))

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from rasterio.windows import Window
 
 from eaves.errors import EavesError, EavesWarning, SettingsError
 from eaves.sample import ChipPlan, LabelledScene
@@ -129,7 +130,7 @@ def _entry_findings(
 
 def _likeness_findings(scenes: list[LabelledScene]) -> Iterator[Finding]:
     """What keeps scenes from training one network."""
-    kinds = {(len(part.scene.bands), part.scene.dtype.name): part.name for part in scenes}
+    kinds = {(len(part.scene.read(Window(-1, -1, 1, 1))[0]), part.scene.dtype.name): part.name for part in scenes}
     if len(kinds) > 1:
         told = "; ".join(f"{bands} bands of {dtype} in {name}" for (bands, dtype), name in kinds.items())
         yield Finding("error", "bands", f"scenes differ, so one network cannot take them all: {told}")

@@ -13,7 +13,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from eaves.errors import LabelError
+from eaves.errors import LabelError, SettingsError
 from eaves.exchange.atomic import check_writable, whole_file
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.scores import LEVELS, NODATA
@@ -24,7 +24,7 @@ from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene import Scene, metric_crs, window_grid
 from eaves.show import confusion_figure, overlay_figure
 from eaves.workflows.provenance import provenance
-from eaves.workflows.vectorize import FootprintBuilder
+from eaves.workflows.vectorize import FootprintBuilder, Separate, choose_method
 
 _RASTERS = (".tif", ".tiff", ".png")
 _CLASSES = ("background", "building")
@@ -54,6 +54,10 @@ def evaluate_footprints(
     nodata: float | None = None,
     threshold: float = 0.5,
     scale: float | None = None,
+    separate: Separate = "auto",
+    seed_score: float | None = None,
+    min_fall: float | None = None,
+    min_seed_m2: float | None = None,
     iou: float = 0.5,
     min_area_m2: float = 0.0,
     gsd_m: float | None = None,
@@ -74,6 +78,10 @@ def evaluate_footprints(
         nodata: Value that means "no imagery" in the scene.
         threshold: Score from which a pixel belongs to a building.
         scale: Score of one unit of a foreign integer score map, such as ``1/255``.
+        separate: How to part buildings of a score map that touch, as for :func:`vectorize_scores`.
+        seed_score: As for :func:`vectorize_scores`.
+        min_fall: As for :func:`vectorize_scores`.
+        min_seed_m2: As for :func:`vectorize_scores`.
         iou: From which a match counts.
         min_area_m2: Smaller objects are left out on both sides.
         gsd_m: Pixel size for comparing two vector files without a scene; 0.3 by default.
@@ -81,6 +89,7 @@ def evaluate_footprints(
 
     Raises:
         LabelError: The two do not overlap, or have no common system.
+        SettingsError: The score map has no band for ``separate``, or footprints are to be parted.
         OutputError: ``out`` cannot be written.
 
     Example:
@@ -94,7 +103,11 @@ def evaluate_footprints(
     if opened is not None and gsd_m is not None:
         opened = opened.at(gsd_m)
     scores = open_scores(prediction, scale) if Path(prediction).suffix.lower() in _RASTERS else None
-    found = _trace(scores, threshold, min_area_m2) if scores is not None else read_vectors(prediction)
+    tuning = {"seed_score": seed_score, "min_fall": min_fall, "min_seed_m2": min_seed_m2}
+    parting = {"separate": separate, **tuning}
+    if scores is None and (separate not in ("auto", "none") or set(tuning.values()) != {None}):
+        raise SettingsError("a score map, to part buildings", f"footprints, {prediction}", "leave the parting out")
+    found = read_vectors(prediction) if scores is None else _trace(scores, threshold, min_area_m2, parting)
     found, wanted = _common_system(found, wanted, str(prediction), str(reference))
     if area is not None and area.crs != wanted.crs and wanted.crs is not None:
         area = area.to_crs(wanted.crs)
@@ -114,6 +127,8 @@ def evaluate_footprints(
         on_progress(Progress("compare", int(window.row_off + window.height), int(grid.shape[0]), "rows"))
     matches, table = _match(found, wanted, area, iou, min_area_m2)
     settings: dict[str, Any] = {"threshold": threshold, "iou": iou, "min_area_m2": min_area_m2, "aoi": str(aoi or "")}
+    if scores is not None:
+        settings |= parting | {"separate": choose_method(scores.classes, separate) or "none"}
     inputs: dict[str, str | Path] = {"prediction": prediction, "reference": reference}
     note = provenance("evaluate", inputs | ({"aoi": aoi} if aoi else {}), settings)
     report = MetricsReport(
@@ -137,12 +152,19 @@ def evaluate_footprints(
     return Evaluation(report, out)
 
 
-def _trace(scores: Any, threshold: float, min_area_m2: float) -> gpd.GeoDataFrame:
+def _trace(scores: Any, threshold: float, min_area_m2: float, parting: dict[str, Any]) -> gpd.GeoDataFrame:
+    method = choose_method(scores.classes, parting["separate"])
+    bands = [0] if method is None else [0, scores.classes.index(method, 1)]
     builder = FootprintBuilder(
-        scores.grid, scores.classes[:1], threshold=threshold, min_area_m2=min_area_m2, simplify_px=1.0
+        scores.grid,
+        tuple(scores.classes[band] for band in bands),
+        threshold=threshold,
+        min_area_m2=min_area_m2,
+        simplify_px=1.0,
+        **parting,
     )
     for _, levels in scores.strips():
-        builder.push(levels[:1])
+        builder.push(levels[bands])
     return builder.finish()
 
 

@@ -12,9 +12,10 @@ from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import write_vectors
+from eaves.predict import Tta
 from eaves.progress import OnProgress, ignore
 from eaves.workflows.predict import Job, prepare
-from eaves.workflows.vectorize import FootprintBuilder, Footprints
+from eaves.workflows.vectorize import FootprintBuilder, Footprints, Separate
 
 
 def extract_footprints(
@@ -26,6 +27,10 @@ def extract_footprints(
     threshold: float = 0.5,
     min_area_m2: float = 4.0,
     simplify_px: float = 1.0,
+    separate: Separate = "auto",
+    seed_score: float | None = None,
+    min_fall: float | None = None,
+    min_seed_m2: float | None = None,
     nodata: float | None = None,
     bands: tuple[int, ...] | None = None,
     ground_gsd_m: float | None = None,
@@ -33,6 +38,7 @@ def extract_footprints(
     tile_px: int | None = None,
     batch: int | None = None,
     device: str = "auto",
+    tta: Tta = "none",
     on_progress: OnProgress = ignore,
 ) -> Footprints:
     """Run a model over scenes and trace the outlines while it runs.
@@ -47,6 +53,11 @@ def extract_footprints(
         threshold: Score from which a pixel belongs to a building, between 0 and 1.
         min_area_m2: Smaller outlines are left out. In square pixels where nothing tells a pixel's size.
         simplify_px: How far an outline may move when vertices are dropped, in pixels.
+        separate: How to part buildings that touch: ``border`` or ``distance`` needs a model that was taught it,
+            ``auto`` takes what the model was taught, ``none`` leaves them together.
+        seed_score: As for :func:`vectorize_scores`.
+        min_fall: As for :func:`vectorize_scores`.
+        min_seed_m2: As for :func:`vectorize_scores`.
         nodata: Value that means "no imagery" where a file does not say so.
         bands: Bands for the model, 1-based.
         ground_gsd_m: Ground size of a pixel for scenes without a CRS.
@@ -54,10 +65,12 @@ def extract_footprints(
         tile_px: Side of a tile's core in pixels.
         batch: Tiles at a time.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        tta: Views of each tile whose scores are averaged: ``none``, ``flip`` (4 of them) or ``d4`` (8).
         on_progress: Is told after every batch.
 
     Raises:
         SceneError: A scene cannot be read, or does not fit the model.
+        SettingsError: The model does not give what ``separate`` asks for, or a setting is outside its range.
         ModelFileError: The model file is damaged.
         OutputError: A result cannot be written.
 
@@ -73,7 +86,14 @@ def extract_footprints(
     check_writable(out)
     if scores is not None:
         check_writable(Path(scores))
-    settings = {"threshold": threshold, "min_area_m2": min_area_m2, "simplify_px": simplify_px}
+    settings = {
+        "threshold": threshold,
+        "min_area_m2": min_area_m2,
+        "simplify_px": simplify_px,
+        "seed_score": seed_score,
+        "min_fall": min_fall,
+        "min_seed_m2": min_seed_m2,
+    }
     tables, dropped, notes = [], 0, []
     for path in paths:
         job = prepare(
@@ -87,17 +107,23 @@ def extract_footprints(
             tile_px=tile_px,
             batch=batch,
             device=device,
+            tta=tta,
             settings=settings,
         )
         builder = FootprintBuilder(
             job.scene.grid,
-            job.card.classes[1:],
+            job.card.bands,
             threshold=threshold,
             min_area_m2=min_area_m2,
             simplify_px=simplify_px,
             ground_gsd_m=job.scene.gsd_m if job.scene.crs is None else None,
             source=job.scene.name,
+            separate=separate,
+            seed_score=seed_score,
+            min_fall=min_fall,
+            min_seed_m2=min_seed_m2,
         )
+        job.note["settings"]["separate"] = builder.method or "none"
         _run(job, builder, scores, on_progress)
         tables.append(builder.finish())
         dropped += builder.dropped
@@ -113,7 +139,7 @@ def _run(job: Job, builder: FootprintBuilder, scores: str | Path | None, on_prog
         for _, levels in job.strips(on_progress):
             builder.push(levels)
         return
-    with ScoreWriter(Path(scores), job.scene.grid, job.card.classes[1:], job.note) as writer:
+    with ScoreWriter(Path(scores), job.scene.grid, job.card.bands, job.note) as writer:
         for row, levels in job.strips(on_progress):
             writer.write(row, levels)
             builder.push(levels)

@@ -12,7 +12,7 @@ from eaves.errors import SceneError, SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.rasters import ScoreWriter
 from eaves.models import Card, load_model
-from eaves.predict import Layout, Strip, TorchBackend, choose_layout, stream_scores
+from eaves.predict import Layout, Strip, TorchBackend, Tta, choose_layout, stream_scores
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scene
 from eaves.workflows.provenance import provenance
@@ -52,6 +52,7 @@ def prepare(
     tile_px: int | None = None,
     batch: int | None = None,
     device: str = "auto",
+    tta: Tta = "none",
     settings: dict[str, Any] | None = None,
 ) -> Job:
     """Open a scene and a model and fit them to each other; arguments as in :func:`predict_scores`.
@@ -77,10 +78,10 @@ def prepare(
         opened = opened.at(card.gsd_m)
     image, _ = opened.read(Window(0, 0, 1, 1))
     card.scaling.check(image.dtype, len(image), str(scene))
-    backend = TorchBackend(network, len(card.classes) - 1, device)
+    backend = TorchBackend(network, card.readout, device, tta)
     layout = choose_layout(backend, opened.shape, tile_px, batch)
     # Tiles and batches shape the work, not the result; what shapes it goes into the provenance.
-    shaping = {"gsd_m": opened.gsd_m, "bands": opened.bands, "nodata": opened.nodata, **(settings or {})}
+    shaping = {"gsd_m": opened.gsd_m, "bands": opened.bands, "nodata": opened.nodata, "tta": tta, **(settings or {})}
     return Job(opened, card, layout, backend, provenance(verb, {"scene": scene, "model": model}, shaping))
 
 
@@ -112,9 +113,12 @@ def predict_scores(
     tile_px: int | None = None,
     batch: int | None = None,
     device: str = "auto",
+    tta: Tta = "none",
     on_progress: OnProgress = ignore,
 ) -> Prediction:
     """Write the score map of a scene: a COG with a band a class (without the background), uint8, 254 is a score of 1.
+
+    A model that was taught border or distance adds a band of that name, which parts buildings that touch.
 
     The map lies on the scene's grid at the model's resolution; pixels without imagery are nodata (255). Memory
     is set by the tile and the batch, and grows with the width of the scene only by a few rows of tiles.
@@ -130,6 +134,7 @@ def predict_scores(
         tile_px: Side of a tile's core in pixels; chosen where none is given.
         batch: Tiles at a time.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        tta: Views of each tile whose scores are averaged: ``none``, ``flip`` (4 of them) or ``d4`` (8).
         on_progress: Is told after every batch.
 
     Raises:
@@ -155,8 +160,9 @@ def predict_scores(
         tile_px=tile_px,
         batch=batch,
         device=device,
+        tta=tta,
     )
-    with ScoreWriter(out, job.scene.grid, job.card.classes[1:], job.note) as writer:
+    with ScoreWriter(out, job.scene.grid, job.card.bands, job.note) as writer:
         for row, levels in job.strips(on_progress):
             writer.write(row, levels)
     return Prediction(out, job.scene.shape, job.scene.gsd_m, job.layout)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
+from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.vectors import write_vectors
-from eaves.footprints import Traced, Tracer, footprint_table
+from eaves.footprints import METHODS, Method, Separator, Traced, Tracer, footprint_table
 from eaves.progress import OnProgress, Progress, ignore
+from eaves.scene.grid import ground_gsd_m as measure_gsd_m
 from eaves.workflows.provenance import provenance
+
+Separate = Literal["auto", "none", "border", "distance"]
+"""How buildings that touch are parted: by what the score map offers, not at all, or by the band of this name."""
+
+_MIN_SEED_M2 = 5.0  # with less, noise breaks pieces off; sheds that touch a house go to it
 
 
 class Footprints(NamedTuple):
@@ -36,38 +44,80 @@ class Footprints(NamedTuple):
 class FootprintBuilder:
     """Strips of scores in, one table of footprints out.
 
+    A band ``border`` or ``distance`` behind the first one is no class: it helps to part buildings of the first class
+    that touch (see :class:`eaves.footprints.Separator`), and is left out of the table.
+
     Args:
         grid: Of the scores.
-        classes: Names of the score bands; with more than one the table has a column ``class``.
+        bands: Names of the score bands; with more than one class the table has a column ``class``.
         threshold: Score from which a pixel belongs to a building.
         min_area_m2: Smaller outlines are left out (and counted).
         simplify_px: How far the outline may move when vertices are dropped, in pixels.
         ground_gsd_m: Size of a pixel for a grid without a CRS.
         source: Goes into the column ``source``.
+        separate: How buildings that touch are parted; ``auto`` takes what the bands offer.
+        seed_score: Seed score that a building reaches somewhere; by default the method's.
+        min_fall: How far the seed score falls between two buildings; by default the method's.
+        min_seed_m2: Smaller parts of a building are not parted off; 5 by default.
+
+    Attributes:
+        method: How buildings are parted, none where they are not.
+        dropped: Outlines that were too small, so far.
+
+    Raises:
+        SettingsError: The bands do not offer what ``separate`` asks for, or a setting has no meaning.
     """
 
     def __init__(
         self,
         grid: GeoBox,
-        classes: tuple[str, ...],
+        bands: tuple[str, ...],
         *,
         threshold: float,
         min_area_m2: float,
         simplify_px: float,
         ground_gsd_m: float | None = None,
         source: str | None = None,
+        separate: Separate = "auto",
+        seed_score: float | None = None,
+        min_fall: float | None = None,
+        min_seed_m2: float | None = None,
     ) -> None:
-        self._tracers = [Tracer(int(grid.shape[1]), threshold=threshold) for _ in classes]
-        self._tables: list[list[gpd.GeoDataFrame]] = [[] for _ in classes]
-        self._classes = classes
+        self.method = choose_method(bands, separate)
+        if self.method is None and (seed_score, min_fall, min_seed_m2) != (None, None, None):
+            raise SettingsError(
+                "a way to part buildings for --seed-score, --min-fall and --min-seed-m2",
+                f"separate = {separate!r} and the bands {', '.join(bands)}",
+                "leave them out, or predict with a model that was trained with target.kind = 'border' or 'distance'",
+            )
+        width = int(grid.shape[1])
+        takes: list[int | list[int]] = [i for i, name in enumerate(bands) if i == 0 or name not in METHODS]
+        tracers: list[Tracer | Separator] = [Tracer(width, threshold=threshold) for _ in takes]
+        self._classes = [bands[i] for i in takes if isinstance(i, int)]
+        if self.method is not None:
+            takes[0] = [0, bands.index(self.method, 1)]
+            side_m = measure_gsd_m(grid) or ground_gsd_m or 1.0
+            seed_m2 = _MIN_SEED_M2 if min_seed_m2 is None else min_seed_m2
+            if not 0 <= seed_m2 < math.inf:
+                raise SettingsError("--min-seed-m2 of 0 or more", f"{min_seed_m2}", f"try {_MIN_SEED_M2:g}")
+            tracers[0] = Separator(
+                width,
+                threshold=threshold,
+                method=self.method,
+                seed_score=seed_score,
+                min_fall=min_fall,
+                min_seed_px=max(1, round(seed_m2 / side_m**2)),
+            )
+        self._takes, self._tracers = takes, tracers
+        self._tables: list[list[gpd.GeoDataFrame]] = [[] for _ in takes]
         self.dropped = 0
         self._grid, self._min_area_m2, self._simplify_px = grid, min_area_m2, simplify_px
         self._ground_gsd_m, self._source = ground_gsd_m, source
 
     def push(self, levels: np.ndarray) -> None:
-        """Take a strip ``(class, row, col)`` uint8."""
-        for index, tracer in enumerate(self._tracers):
-            self._keep(index, tracer.push(levels[index]))
+        """Take a strip ``(band, row, col)`` uint8."""
+        for index, (tracer, takes) in enumerate(zip(self._tracers, self._takes, strict=True)):
+            self._keep(index, tracer.push(levels[takes]))
 
     def finish(self) -> gpd.GeoDataFrame:
         """Close the scene and return all footprints."""
@@ -91,6 +141,38 @@ class FootprintBuilder:
         self._tables[index].append(table)
 
 
+def choose_method(bands: Sequence[str], separate: Separate = "auto") -> Method | None:
+    """Say how a score map's buildings can be parted.
+
+    Args:
+        bands: Names of its bands, the first one of a class.
+        separate: What is asked for.
+
+    Returns:
+        The method, none where there is none to be had or wanted. Where ``auto`` finds both, ``distance``.
+
+    Raises:
+        SettingsError: The band that is asked for is not there.
+
+    Example:
+        >>> choose_method(("building", "border")), choose_method(("building", "border"), "none")
+        ('border', None)
+    """
+    if separate == "none":
+        return None
+    if separate == "auto":
+        return next((method for method in reversed(METHODS) if method in bands[1:]), None)
+    if separate not in METHODS:
+        raise SettingsError(f"auto, none, {' or '.join(METHODS)}", f"separate = {separate!r}", "choose one of them")
+    if separate not in bands[1:]:
+        raise SettingsError(
+            f"a band {separate!r} in the score map, to part buildings with",
+            f"the bands {', '.join(bands)}",
+            f"use --separate auto, or predict with a model that was trained with target.kind = {separate!r}",
+        )
+    return separate
+
+
 def _stack(tables: Iterable[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
     tables = list(tables)
     filled = [table for table in tables if len(table)] or tables[:1]
@@ -106,6 +188,10 @@ def vectorize_scores(
     simplify_px: float = 1.0,
     scale: float | None = None,
     ground_gsd_m: float | None = None,
+    separate: Separate = "auto",
+    seed_score: float | None = None,
+    min_fall: float | None = None,
+    min_seed_m2: float | None = None,
     on_progress: OnProgress = ignore,
 ) -> Footprints:
     """Trace the outlines of a score map at a threshold.
@@ -118,9 +204,17 @@ def vectorize_scores(
         simplify_px: How far an outline may move when vertices are dropped, in pixels; 0 keeps every crossing.
         scale: Score of one unit of a foreign integer map, such as ``1/255``.
         ground_gsd_m: Ground size of a pixel for a map without a CRS.
+        separate: How to part buildings that touch: ``border`` or ``distance`` takes the map's band of that name,
+            ``auto`` the one that there is, ``none`` leaves them together.
+        seed_score: Seed score that a building reaches somewhere: 0.5 by default for ``border``, 0.55 for ``distance``.
+        min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.1 by
+            default for ``border``, 0.3 for ``distance``; a smaller one parts more.
+        min_seed_m2: A part that is smaller where it meets its neighbour belongs to it; 5 by default. In square pixels
+            where nothing tells a pixel's size.
         on_progress: Is told after every strip.
 
     Raises:
+        SettingsError: The map has no band for ``separate``, or a setting is outside its range.
         SceneError: The score map cannot be read, or its numbers are not scores.
         OutputError: ``out`` cannot be written.
 
@@ -138,11 +232,24 @@ def vectorize_scores(
         simplify_px=simplify_px,
         ground_gsd_m=ground_gsd_m,
         source=Path(scores).stem,
+        separate=separate,
+        seed_score=seed_score,
+        min_fall=min_fall,
+        min_seed_m2=min_seed_m2,
     )
     for row, levels in source.strips():
         builder.push(levels)
         on_progress(Progress("trace", row + levels.shape[1], source.shape[0], "rows"))
     table = builder.finish()
-    settings = {"threshold": threshold, "min_area_m2": min_area_m2, "simplify_px": simplify_px, "scale": scale}
+    settings = {
+        "threshold": threshold,
+        "min_area_m2": min_area_m2,
+        "simplify_px": simplify_px,
+        "scale": scale,
+        "separate": builder.method or "none",
+        "seed_score": seed_score,
+        "min_fall": min_fall,
+        "min_seed_m2": min_seed_m2,
+    }
     write_vectors(table, out, metadata=provenance("vectorize", {"scores": scores}, settings))
     return Footprints(out, len(table), builder.dropped)

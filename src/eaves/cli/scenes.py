@@ -1,0 +1,263 @@
+"""Commands that run over scenes: predict, vectorize, extract, evaluate."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from eaves.cli.app import (
+    AllowVrt,
+    Bands,
+    Batch,
+    Device,
+    GroundGsd,
+    MinArea,
+    MinFall,
+    MinSeed,
+    Nodata,
+    Out,
+    Quiet,
+    Scale,
+    SeedScore,
+    SeparateBy,
+    Simplify,
+    Threshold,
+    TilePx,
+    Tta,
+    app,
+    numbers,
+    say,
+    watched,
+)
+
+
+@app.command
+def predict(
+    scene: str,
+    *,
+    model: Path,
+    out: Out,
+    nodata: Nodata = None,
+    bands: Bands = None,
+    ground_gsd_m: GroundGsd = None,
+    allow_vrt: AllowVrt = False,
+    tile_px: TilePx = None,
+    batch: Batch = None,
+    device: Device = "auto",
+    tta: Tta = "none",
+    quiet: Quiet = False,
+) -> None:
+    """Write the score map of a scene: a COG whose values, divided by 254, are scores between 0 and 1.
+
+    Args:
+        scene: Raster file or URL.
+        model: Model file (.safetensors).
+        out: GeoTIFF to write.
+    """
+    from eaves.workflows.predict import predict_scores
+
+    with watched(quiet) as on_progress:
+        made = predict_scores(
+            scene,
+            model,
+            out,
+            nodata=nodata,
+            bands=numbers(bands),
+            ground_gsd_m=ground_gsd_m,
+            allow_vrt=allow_vrt,
+            tile_px=tile_px,
+            batch=batch,
+            device=device,
+            tta=tta,
+            on_progress=on_progress,
+        )
+    rows, cols = made.shape
+    gsd = "in pixel space" if made.gsd_m is None else f"at {made.gsd_m:.3g} m"
+    say(quiet, f"{cols} x {rows} px {gsd} in {made.scores} (tiles of {made.layout.tile_px} px)")
+
+
+@app.command
+def vectorize(
+    scores: Path,
+    *,
+    out: Out,
+    threshold: Threshold = 0.5,
+    min_area_m2: MinArea = 4.0,
+    simplify_px: Simplify = 1.0,
+    separate: SeparateBy = "auto",
+    seed_score: SeedScore = None,
+    min_fall: MinFall = None,
+    min_seed_m2: MinSeed = None,
+    scale: Scale = None,
+    ground_gsd_m: GroundGsd = None,
+    quiet: Quiet = False,
+) -> None:
+    """Trace the outlines of a score map.
+
+    Args:
+        scores: Score map.
+        out: .gpkg, .parquet, .geojson or .fgb.
+    """
+    from eaves.workflows.vectorize import vectorize_scores
+
+    with watched(quiet) as on_progress:
+        made = vectorize_scores(
+            scores,
+            out,
+            threshold=threshold,
+            min_area_m2=min_area_m2,
+            simplify_px=simplify_px,
+            separate=separate,
+            seed_score=seed_score,
+            min_fall=min_fall,
+            min_seed_m2=min_seed_m2,
+            scale=scale,
+            ground_gsd_m=ground_gsd_m,
+            on_progress=on_progress,
+        )
+    say(quiet, f"{made.number} footprints in {made.path}; {made.dropped} smaller than {min_area_m2:g} left out")
+
+
+@app.command
+def extract(
+    scenes: list[str],
+    /,
+    *,
+    model: Path,
+    out: Out,
+    scores: Path | None = None,
+    threshold: Threshold = 0.5,
+    min_area_m2: MinArea = 4.0,
+    simplify_px: Simplify = 1.0,
+    separate: SeparateBy = "auto",
+    seed_score: SeedScore = None,
+    min_fall: MinFall = None,
+    min_seed_m2: MinSeed = None,
+    nodata: Nodata = None,
+    bands: Bands = None,
+    ground_gsd_m: GroundGsd = None,
+    allow_vrt: AllowVrt = False,
+    tile_px: TilePx = None,
+    batch: Batch = None,
+    device: Device = "auto",
+    tta: Tta = "none",
+    quiet: Quiet = False,
+) -> None:
+    """Turn scenes into footprints: the main job, in one pass.
+
+    Args:
+        scenes: Rasters or URLs.
+        model: Model file (.safetensors).
+        out: .gpkg, .parquet, .geojson or .fgb.
+        scores: Also keep the score map here.
+    """
+    from eaves.workflows.extract import extract_footprints
+
+    began = time.monotonic()
+    with watched(quiet) as on_progress:
+        made = extract_footprints(
+            scenes,
+            model,
+            out,
+            scores=scores,
+            threshold=threshold,
+            min_area_m2=min_area_m2,
+            simplify_px=simplify_px,
+            separate=separate,
+            seed_score=seed_score,
+            min_fall=min_fall,
+            min_seed_m2=min_seed_m2,
+            nodata=nodata,
+            bands=numbers(bands),
+            ground_gsd_m=ground_gsd_m,
+            allow_vrt=allow_vrt,
+            tile_px=tile_px,
+            batch=batch,
+            device=device,
+            tta=tta,
+            on_progress=on_progress,
+        )
+    took = f"{time.monotonic() - began:.0f} s"
+    left_out = f"{made.dropped} smaller than {min_area_m2:g} left out"
+    say(quiet, f"{made.number} footprints in {made.path}; {left_out}; {took}")
+
+
+@app.command
+def evaluate(
+    prediction: Path,
+    reference: Path,
+    *,
+    out: Out,
+    aoi: Path | None = None,
+    scene: str | None = None,
+    nodata: Nodata = None,
+    threshold: Threshold = 0.5,
+    scale: Scale = None,
+    iou: float = 0.5,
+    min_area_m2: float = 0.0,
+    gsd_m: float | None = None,
+    separate: SeparateBy = "auto",
+    seed_score: SeedScore = None,
+    min_fall: MinFall = None,
+    min_seed_m2: MinSeed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say how good footprints or a score map are, against reference polygons.
+
+    Args:
+        prediction: Footprints, or a score map (.tif).
+        reference: Reference polygons.
+        out: Folder for metrics.json, matches.parquet and pictures.
+        aoi: Polygons inside which the reference is complete.
+        scene: The image: gives the grid, the valid pixels and the picture.
+        iou: From which a match of objects counts.
+        min_area_m2: Smaller objects are left out on both sides.
+        gsd_m: Pixel size for comparing two vector files without a scene.
+    """
+    from eaves.workflows.evaluate import evaluate_footprints
+
+    with watched(quiet) as on_progress:
+        result = evaluate_footprints(
+            prediction,
+            reference,
+            out,
+            aoi=aoi,
+            scene=scene,
+            nodata=nodata,
+            threshold=threshold,
+            scale=scale,
+            iou=iou,
+            min_area_m2=min_area_m2,
+            gsd_m=gsd_m,
+            separate=separate,
+            seed_score=seed_score,
+            min_fall=min_fall,
+            min_seed_m2=min_seed_m2,
+            on_progress=on_progress,
+        )
+    for line in summary(result.report):
+        say(quiet, line)
+    say(quiet, f"details: {result.folder / 'metrics.json'}")
+
+
+def summary(report: Any) -> list[str]:
+    """Say the main numbers of an evaluation in a few lines."""
+
+    def show(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    lines = []
+    if (pixels := report.pixels) is not None:
+        lines.append(
+            f"pixels:  IoU {show(pixels.iou)}  F1 {show(pixels.f1)}  precision {show(pixels.precision)}  "
+            f"recall {show(pixels.recall)}  accuracy {show(pixels.accuracy)}"
+        )
+    if (objects := report.objects) is not None:
+        lines.append(
+            f"objects: F1 {show(objects.f1)}  AP50 {show(objects.ap50)}  precision {show(objects.precision)}  "
+            f"recall {show(objects.recall)}  "
+            f"({objects.tp} right, {objects.fp} wrong, {objects.fn} missed; {objects.merged} merged, "
+            f"{objects.split} split)"
+        )
+    return lines

@@ -1,0 +1,296 @@
+"""What lies in folders: evaluations, the runs and models that they are of, and names that tell them apart."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from safetensors import safe_open
+
+from eaves.errors import EavesError, EavesWarning, SettingsError
+from eaves.exchange.provenance import fingerprint
+from eaves.exchange.scoremap import open_scores
+from eaves.exchange.vectors import read_metadata
+from eaves.metrics import MetricsReport
+from eaves.models import Card, read_card
+from eaves.settings import parse
+from eaves.train import read_curves
+
+_REPORT, _MODEL = "metrics.json", "model.safetensors"
+_RASTERS = (".tif", ".tiff")
+# What decides where, when or how fast a run was made, not what it learned.
+_NO_DIFFERENCE = {"name", "target.kind", "fit.seed", "fit.workers", "fit.processes", "fit.first_batch_s"}
+
+
+@dataclass
+class Entry:
+    """One evaluation, or a run that nobody has evaluated.
+
+    Attributes:
+        given: Which of the paths it was found in.
+        folder: Of the evaluation, else of the run.
+        report: The evaluation's numbers.
+        model: The model file that was evaluated, where it is known.
+        card: That file's.
+        name: What to call the model.
+        place: What it was measured on; empty where nothing was.
+    """
+
+    given: int
+    folder: Path
+    report: MetricsReport | None = None
+    model: Path | None = None
+    card: Card | None = field(default=None, repr=False)
+    name: str = ""
+    place: str = ""
+
+    @property
+    def target(self) -> str:
+        """What the network draws."""
+        return self.card.recipe.target.kind if self.card else ""
+
+    @property
+    def curves(self) -> list[dict[str, float]]:
+        """Rows of the run's ``curves.csv``; none where there is no such file."""
+        path = self.model.with_name("curves.csv") if self.model is not None and self.model.name == _MODEL else None
+        return read_curves(path) if path is not None and path.exists() else []
+
+
+def line_up(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[Entry]:
+    """Find evaluations and runs in folders, at any depth, and name them.
+
+    The model of an evaluation is the one that its prediction was made with, by the notes in the files; where these say
+    nothing, the ``model.safetensors`` in the evaluation's folder or the nearest one above it.
+
+    Args:
+        paths: Folders.
+        names: One for each path; else the recipe's name with the settings in which recipes of one name differ, or
+            the folder's where there is no recipe.
+
+    Returns:
+        Evaluations, and runs without any, in the order of the paths.
+
+    Raises:
+        SettingsError: A path holds nothing to compare, or there are not as many names as paths.
+        ModelFileError: A model file cannot be read.
+    """
+    if names is not None and len(names) != len(paths):
+        raise SettingsError(f"{len(paths)} names, one for each path", f"{len(names)}", "name each path, or none")
+    reports: dict[Path, int] = {}
+    models: dict[Path, int] = {}
+    for given, path in enumerate(paths):
+        at = path.resolve()
+        found = [dict.fromkeys(sorted(at.rglob(name)), given) for name in (_REPORT, _MODEL)]
+        if not path.is_dir() or not any(found):
+            raise SettingsError(
+                f"a folder with an evaluation ({_REPORT}) or a run ({_MODEL})",
+                f"{path}, which has neither" if path.is_dir() else f"{path}, which is no folder",
+                "name the -o of eaves evaluate, or of eaves train",
+            )
+        reports |= {file: number for file, number in found[0].items() if file not in reports}
+        models |= {file: number for file, number in found[1].items() if file not in models}
+    entries, lost = [], 0
+    for file, given in reports.items():
+        report = _read_report(file)
+        model, certain = _model_of(file, report, tuple(models))
+        lost += not certain
+        entries.append(Entry(given, file.parent, report, model, None if model is None else read_card(model)))
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(reports)} evaluations are of a model that has changed or gone since: their rows have its "
+            "scores alone. Do: extract and evaluate again.",
+            EavesWarning,
+            stacklevel=3,
+        )
+    evaluated = {entry.model for entry in entries}
+    entries += [
+        Entry(given, file.parent, None, file, read_card(file))
+        for file, given in models.items()
+        if file not in evaluated
+    ]
+    entries.sort(key=lambda entry: (entry.given, entry.report is None, str(entry.folder)))
+    _name_places(entries)
+    _name_models(entries, names)
+    return entries
+
+
+def count_parameters(model: Path) -> int:
+    """Count the numbers that training sets, from the header of a model file; batches' statistics are not among them."""
+    with safe_open(model, framework="np") as file:
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 - it is no dict
+    return parameters_in(shapes)
+
+
+def parameters_in(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Count the parameters among tensors of these names and shapes.
+
+    Example:
+        >>> parameters_in({"conv.weight": [8, 3, 3, 3], "norm.weight": [8], "norm.running_mean": [8]})
+        224
+    """
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    sizes = [shape for key, shape in shapes.items() if not key.endswith(buffers)]
+    return sum(_product(shape) for shape in sizes)
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _read_report(path: Path) -> MetricsReport:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError("an evaluation in JSON", f"{path}: {error}", "evaluate again") from None
+    if not isinstance(data, dict):
+        raise SettingsError("an evaluation of Eaves", f"{path}, which is none", "leave its folder out")
+    return parse(MetricsReport, data, source=str(path))
+
+
+# --- whose evaluation it is -------------------------------------------------------------------------------------------
+
+
+def _model_of(report_file: Path, report: MetricsReport, models: Sequence[Path]) -> tuple[Path | None, bool]:
+    """The model file, and whether that is certain (or at least not contradicted)."""
+    above = next((folder / _MODEL for folder in report_file.parents if (folder / _MODEL).exists()), None)
+    path, _ = _split_mark(report.provenance.inputs.get("prediction", ""))
+    stated, mark = _maker(Path(path))
+    if not mark:
+        return above, True
+    for candidate in (stated, above, *models):
+        if candidate is not None and candidate.is_file() and fingerprint(candidate) == mark:
+            return candidate.resolve(), True
+    return None, False
+
+
+def _maker(prediction: Path, depth: int = 2) -> tuple[Path | None, str]:
+    """The model that made footprints or a score map, and its fingerprint, as the file's own notes say."""
+    if not depth or not prediction.is_file():
+        return None, ""
+    try:
+        raster = prediction.suffix.lower() in _RASTERS
+        note = open_scores(prediction).metadata if raster else read_metadata(prediction)
+    except EavesError:  # another program's file, which says nothing
+        return None, ""
+    inputs = note.get("inputs") or {}
+    inputs = inputs[0] if isinstance(inputs, list) else inputs  # of several scenes
+    if mark := inputs.get("model", {}).get("fingerprint"):
+        return Path(inputs["model"]["path"]), mark
+    return _maker(Path(inputs["scores"]["path"]), depth - 1) if "scores" in inputs else (None, "")
+
+
+def _split_mark(text: str) -> tuple[str, str]:
+    """``path fingerprint`` of a report's inputs, apart."""
+    path, _, mark = text.rpartition(" ")
+    return (path, mark) if mark.startswith("sha256") else (text, "")
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _name_places(entries: Sequence[Entry]) -> None:
+    """Evaluations of one reference, inside one AOI, by one rule, are of one place."""
+    keys: dict[int, Hashable] = {}
+    paths: dict[Hashable, PurePath] = {}
+    for index, entry in enumerate(entries):
+        if entry.report is not None:
+            source = entry.report.provenance
+            reference, aoi = (_split_mark(source.inputs.get(role, "")) for role in ("reference", "aoi"))
+            rule = (source.settings.get("iou"), source.settings.get("min_area_m2"))
+            keys[index] = (reference[1] or reference[0], aoi[1] or aoi[0], *rule)
+            paths.setdefault(keys[index], PurePath(reference[0]).with_suffix("") if reference[0] else PurePath("?"))
+    labels = _short(paths)
+    for index, key in keys.items():
+        entries[index].place = labels[key]
+
+
+def _name_models(entries: Sequence[Entry], names: Sequence[str] | None) -> None:
+    folders = _short({entry.folder: entry.folder for entry in entries})
+    differences = _differences(entries)
+    for index, entry in enumerate(entries):
+        if names is not None:
+            entry.name = names[entry.given]
+        elif entry.card is None:
+            entry.name = folders[entry.folder]
+        else:
+            file = [] if entry.model is None or entry.model.name == _MODEL else [entry.model.stem]
+            entry.name = " ".join([entry.card.recipe.name, *file, *differences[index]])
+    targets: dict[str, set[str]] = {}
+    for entry in entries:
+        targets.setdefault(entry.name, set()).add(entry.target)
+    for entry in entries:
+        if len(targets[entry.name]) > 1 and entry.target:
+            entry.name += f" · {entry.target}"
+    # One model measured twice at one place differs by how it was run: it is not two runs of one kind.
+    times = Counter((entry.model, entry.place) for entry in entries if entry.model is not None)
+    for entry in entries:
+        if entry.model is not None and times[entry.model, entry.place] > 1:
+            entry.name += f" · {entry.folder.name}"
+
+
+def _differences(entries: Sequence[Entry]) -> list[list[str]]:
+    """In which settings, and on which data, runs of one recipe's name differ: ``key=value`` of each entry."""
+    flat = [_flat(entry) if entry.card else {} for entry in entries]
+    result: list[list[str]] = [[] for _ in entries]
+    for name in {entry.card.recipe.name for entry in entries if entry.card}:
+        alike = [index for index, entry in enumerate(entries) if entry.card and entry.card.recipe.name == name]
+        for key in sorted({key for index in alike for key in flat[index]}):
+            if len({repr(flat[index].get(key)) for index in alike}) > 1:
+                shown = _short_values([flat[index].get(key) for index in alike])
+                for index, value in zip(alike, shown, strict=True):
+                    result[index] += [f"{key}={value}"] if value is not None else []
+    return result
+
+
+def _flat(entry: Entry) -> dict[str, Any]:
+    assert entry.card is not None
+    flat = _leaves(entry.card.recipe.model_dump(mode="json"))
+    note = entry.model.with_name("run.json") if entry.model else None
+    if note is not None and note.is_file():
+        try:
+            data = json.loads(note.read_text(encoding="utf-8"))["inputs"]["data"]
+            flat["data"] = (data.get("fingerprint") or data["path"], data["path"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # a run without a readable note is told apart by its settings alone
+    return {key: value for key, value in flat.items() if key not in _NO_DIFFERENCE}
+
+
+def _leaves(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with the keys that ``--set`` has for them."""
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        flat |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _short_values(values: Sequence[Any]) -> list[str | None]:
+    """Settings as text; data as the shortest paths that tell them apart."""
+    marks = {value[0]: PurePath(value[1]).with_suffix("") for value in values if isinstance(value, tuple)}
+    names = _short(marks)
+    return [
+        None if value is None else names[value[0]] if isinstance(value, tuple) else str(value).replace(" ", "")
+        for value in values
+    ]
+
+
+def _short(paths: Mapping[Any, PurePath]) -> dict[Any, str]:
+    """The last parts of each path, as many as tell it from the others; equal paths get a number."""
+    result: dict[Any, str] = {}
+    times: Counter[PurePath] = Counter()
+    for key, path in paths.items():
+        others = [other.parts for name, other in paths.items() if name != key]
+        apart = (n for n in range(1, len(path.parts)) if all(parts[-n:] != path.parts[-n:] for parts in others))
+        times[path] += 1
+        if path.parts in others:
+            result[key] = f"{path.name} ({times[path]})"
+        else:
+            result[key] = str(PurePath(*path.parts[-next(apart, len(path.parts)) :]))
+    return result
