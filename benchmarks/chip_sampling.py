@@ -26,6 +26,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +36,14 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from eaves.exchange.vectors import read_vectors
+from eaves.labels import burn
 from eaves.sample import ChipPlan
+from eaves.scene import Scene
 from eaves.settings import ChipSettings, Dataset, LabelSource, SceneEntry
 
 CHIP_PX, ROUNDS = 512, 5
@@ -47,10 +52,10 @@ Reader = Callable[[int], Iterator[Any]]  # how many windows → those windows, o
 
 class Case(NamedTuple):
     name: str
+    folder: Path  # for what is made
     image: Path
     houses: Path  # GeoJSON in degrees, the one form that all readers take
     gsd_m: float | None = None  # resampled to
-    aoi: Path | None = None
     nodata: float | None = None
 
 
@@ -65,19 +70,19 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         cases = [make_case(Path(folder), options.size, options.compress)]
-        cases.append(cases[0]._replace(name="the same at 0.3 m", gsd_m=0.3))
+        cases.append(cases[0]._replace(name="Made scene at 0.3 m", gsd_m=0.3))
         if data := os.environ.get("EAVES_DATA"):
             place = Path(data) / "banepa"
             files = (place / "banepa.tif", place / "banepa_buildings.geojson")
             for name, gsd_m in (("Banepa, 0.13 m", None), ("Banepa at 0.3 m", 0.3)):
-                cases.append(Case(name, *files, gsd_m, place / "banepa_labelled_area.geojson", 255))
+                cases.append(Case(name, Path(folder), *files, gsd_m, nodata=255))
         for case in cases:
             compare(case, options.windows)
 
 
 def compare(case: Case, windows: int) -> None:
     readers: dict[str, Reader] = {}
-    for name, make in (("rasterio", plain), ("Eaves", eaves), ("torchgeo", torchgeo), ("raster-vision", rastervision)):
+    for name, make in MAKERS.items():
         try:
             readers[name] = make(case, windows)
         except ImportError as error:
@@ -120,7 +125,6 @@ def eaves(case: Case, windows: int) -> Reader:
     entry = SceneEntry(
         image=str(case.image),
         labels=(LabelSource(path=str(case.houses)),),
-        aoi=case.aoi and str(case.aoi),
         nodata=case.nodata,
         split="train",
     )
@@ -129,15 +133,20 @@ def eaves(case: Case, windows: int) -> Reader:
     return lambda turn: (plan.load(draw) for draw in plan.train(turn))
 
 
-def torchgeo(case: Case, windows: int) -> Reader:
+def torchgeo(case: Case, windows: int, drawn: bool = False) -> Reader:
+    """Its own way with polygons reads their file for every window; ``drawn`` gives it a mask made beforehand."""
     from torchgeo.datasets import RasterDataset, VectorDataset
     from torchgeo.samplers import RandomGeoSampler
 
     with rasterio.open(case.image) as file:
-        step = file.res[0] * (1 if case.gsd_m is None else case.gsd_m / ground_gsd(case))
-        image = RasterDataset(case.image, crs=file.crs, res=step)
-        # Its own way with polygons reads the vector file for every window.
-        both = image & VectorDataset(case.houses, crs=file.crs, res=(step, step))
+        crs, step = file.crs, file.res[0] * (1 if case.gsd_m is None else case.gsd_m / ground_gsd(case))
+    labels: Any
+    if drawn:
+        labels = RasterDataset(draw_mask(case), crs=crs, res=step)
+        labels.is_image = False
+    else:
+        labels = VectorDataset(case.houses, crs=crs, res=(step, step))
+    both = RasterDataset(case.image, crs=crs, res=step) & labels
     sampler = RandomGeoSampler(both, size=CHIP_PX, length=windows)
     return lambda turn: (both[query] for query in sampler)
 
@@ -161,9 +170,29 @@ def rastervision(case: Case, windows: int) -> Reader:
 
 
 def ground_gsd(case: Case) -> float:
-    from eaves.scene import Scene
-
     return Scene(case.image).native_gsd_m or 1.0
+
+
+def draw_mask(case: Case) -> Path:
+    """The mask of a whole scene as a file beside the made one."""
+    path = case.folder / f"{case.image.stem}_mask.tif"
+    if not path.exists():
+        with rasterio.open(case.image) as file:
+            grid = GeoBox(file.shape, file.transform, file.crs)
+            profile = {key: file.profile[key] for key in ("driver", "height", "width", "crs", "transform")}
+        tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+        with rasterio.open(path, "w", count=1, dtype="uint8", **profile, **tiles) as file:
+            file.write(burn(read_vectors(case.houses), grid), 1)
+    return path
+
+
+MAKERS: dict[str, Callable[[Case, int], Reader]] = {
+    "rasterio": plain,
+    "Eaves": eaves,
+    "torchgeo": torchgeo,
+    "torchgeo, mask drawn before": partial(torchgeo, drawn=True),
+    "raster-vision": rastervision,
+}
 
 
 # --- a scene ----------------------------------------------------------------------------------------------------------
@@ -192,7 +221,7 @@ def make_case(folder: Path, size: int, compress: str) -> Case:
     world = [shapely.affinity.affine_transform(house, affine.to_shapely()) for house in houses]
     table = gpd.GeoDataFrame(geometry=world, crs=profile["crs"])
     table.to_crs(4326).to_file(folder / "houses.geojson")
-    return Case("made scene, 0.15 m", path, folder / "houses.geojson")
+    return Case("Made scene, 0.15 m", folder, path, folder / "houses.geojson")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from rasterio.windows import Window
 
 from eaves.errors import EavesWarning, LabelError, SceneError
 from eaves.exchange.vectors import read_vectors
+from eaves.labels import burn
 from eaves.labels.align import align_features
 from eaves.scene import Scene
 from eaves.synth import City, plan_city, render
@@ -156,23 +156,29 @@ def test_a_table_keeps_its_columns_index_and_system(ortho, city):
 
 
 def test_features_that_the_scene_does_not_show_stay(ortho, city):
-    table = houses(city, constant)[["geometry"]]
-    far = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 9, 9), None, shapely.Polygon()], crs=table.crs)
+    table = houses(city, constant)[["geometry"]].to_crs(4326)
+    antipode = shapely.box(-165.0, -47.1, -164.9, -47.0)
+    far = gpd.GeoDataFrame(geometry=[antipode, None, shapely.Polygon()], crs=4326)
     both = gpd.GeoDataFrame(gpd.pd.concat([table, far], ignore_index=True))
     moved, report = align_features(both, Scene(ortho), "block")
     assert report.moved == len(table)
-    assert moved.geometry.iloc[len(table)].equals(shapely.box(0, 0, 9, 9))
+    assert moved.geometry.iloc[len(table)].equals(antipode)
     assert moved.geometry.iloc[len(table) + 1] is None
 
 
-def test_streets_are_moved_too(ortho, city):
-    """Their edges are those of the bands that they are widened to."""
-    streets = city.roads[~city.roads["dirt"]]
-    off = streets.set_geometry(streets.translate(1.8, 1.2))
+def test_lines_are_moved_as_the_bands_they_stand_for(city, tmp_path):
+    ways = [[(c, 20), (c + 90, 380)] for c in (40, 160, 270)] + [[(20, r), (380, r + 40)] for r in (70, 210, 320)]
+    lines = shapely.transform(shapely.linestrings(ways), lambda xy: xy * (GSD_M, -GSD_M) + city.grid.affine * (0, 0))
+    table = gpd.GeoDataFrame(geometry=lines, crs="EPSG:32633")
+    ground = np.random.default_rng(0).normal(90, 5, (1, 400, 400))
+    image = (ground + 80 * burn(table, city.grid[:400, :400], width_m=4.0)).astype(np.uint8)
+    scene = Scene(write(tmp_path / "ways.tif", image, city))
+    off = table.set_geometry(table.translate(1.8, 1.2))
     with pytest.raises(LabelError, match="width"):
-        align_features(off, Scene(ortho), "scene")
-    _, report = align_features(off, Scene(ortho), "scene", width_m=float(streets["width_m"].median()))
-    assert report.offset_m == pytest.approx((-1.8, 1.2), abs=0.3)
+        align_features(off, scene, "scene")
+    moved, report = align_features(off, scene, "scene", width_m=4.0)
+    assert report.offset_m == pytest.approx((-1.8, 1.2), abs=0.3 * GSD_M)
+    assert shapely.hausdorff_distance(moved.geometry.values, lines).max() < 0.15
 
 
 def test_a_picture_is_aligned_where_its_resolution_is_stated(city, tmp_path):

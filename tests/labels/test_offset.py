@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from eaves.exchange.vectors import read_vectors
 from eaves.labels import LabelLayer, block_offsets, estimate_offset, summarize_offsets
+from eaves.labels.offset import Evidence
 from eaves.scene import Scene
 
 
@@ -56,6 +57,29 @@ def test_the_border_of_the_imagery_is_no_edge():
     valid[np.add.outer(np.arange(256), np.arange(256)) < 200] = False
     moved = np.roll(labels, (5, -7), (0, 1))
     assert estimate_offset(image * valid, valid, moved)[:2] == pytest.approx((7, -5), abs=0.6)
+
+
+def test_a_flat_picture_tells_nothing_even_where_it_ends():
+    """What lies beyond the scene is read as 0, and that step is no edge of a thing."""
+    _, labels = village()
+    valid = np.zeros(labels.shape, bool)
+    valid[:, 40:] = True
+    assert estimate_offset(np.full((1, *labels.shape), 90.0) * valid, valid, labels).confidence == 0
+
+
+def test_evidence_of_parts_adds_up_to_that_of_the_whole():
+    image, labels = village()
+    valid = np.ones(labels.shape, bool)
+    labels = np.roll(labels, (4, -6), (0, 1))
+    whole = Evidence.gather(image, valid, labels, 12)
+    sides = (slice(0, 120), slice(120, None))
+    parts = [Evidence.gather(image, valid, labels, 12, core=(rows, cols)) for rows in sides for cols in sides]
+    total = parts[0] + parts[1] + parts[2] + parts[3]
+    np.testing.assert_allclose(total.match, whole.match, atol=0.05)
+    np.testing.assert_allclose(total.length, whole.length, atol=0.05)
+    assert total.offset()[:2] == pytest.approx((6, -4), abs=0.5)
+    middle = Evidence.gather(image, valid, labels, 12, origin=(100, 200)).middle
+    np.testing.assert_allclose(middle - (100, 200), np.argwhere(labels).mean(axis=0), atol=6)
 
 
 @pytest.mark.filterwarnings("ignore:.*mended:eaves.errors.EavesWarning")

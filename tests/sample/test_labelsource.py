@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from rasterio.windows import Window
 
 from eaves.errors import LabelError
 from eaves.exchange.coco_masks import encode_rle
-from eaves.labels import UNKNOWN
+from eaves.labels import UNKNOWN, burn
 from eaves.sample import LabelledScene, open_dataset
-from eaves.settings import ClassSettings, LabelSource, SceneEntry
+from eaves.settings import ClassSettings, Dataset, LabelSource, SceneEntry
+from eaves.synth import plan_city, render
 
 WHOLE = Window(0, 0, 240, 200)
 THREE = ClassSettings(names=("background", "building", "road"))
@@ -184,3 +186,18 @@ def test_categories_of_a_plain_vector_file_are_refused(place):
     source = LabelSource(path=here.vectors("a.gpkg", [shapely.box(10, 10, 20, 20)]), categories={"building": ("a",)})
     with pytest.raises(LabelError, match="an annotation file"):
         open_dataset(here.dataset(SceneEntry(image=here.image(), labels=(source,))))
+
+
+@pytest.mark.parametrize("align", ["none", "scene", "block"])
+def test_labels_that_lie_off_are_moved_onto_the_image_when_asked(tmp_path, align):
+    city = plan_city(700, 0.3, seed=3)
+    kind = {"driver": "GTiff", "count": 3, "height": 700, "width": 700, "dtype": "uint8"}
+    place = {"crs": city.grid.crs.to_wkt(), "transform": city.grid.affine}
+    with rasterio.open(tmp_path / "scene.tif", "w", **kind, **place) as file:
+        file.write(render(city)[0])
+    city.buildings.set_geometry(city.buildings.translate(2.1, -1.5)).to_file(tmp_path / "off.gpkg")
+    entry = SceneEntry(image="scene.tif", labels=(LabelSource(path="off.gpkg"),), align=align)
+    mask = LabelledScene(entry, Dataset(scene=(entry,), root=tmp_path)).mask(Window(0, 0, 700, 700)) == 1
+    truth = burn(city.buildings, city.grid) == 1
+    agreement = (mask & truth).sum() / (mask | truth).sum()
+    assert agreement < 0.75 if align == "none" else agreement > 0.9

@@ -88,6 +88,24 @@ def test_unknown_pixels_do_not_bleed(factor, seed):
     assert (image[:, valid] == 50).all()
 
 
+@given(st.floats(0.3, 6), st.integers(0, 2**31), st.sampled_from(["uint8", "uint16", "float32"]))
+def test_what_is_missing_elsewhere_changes_nothing(factor, seed, dtype):
+    """A pixel drawn from known pixels alone is the same whether or not others in the window are missing."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (2, 12, 15)).astype(dtype)
+    known = np.ones((12, 15), bool)
+    known[5:7, 4:9] = False
+    if dtype == "float32":
+        pixels[:, ~known] = np.nan
+    taps = taps_of(known.shape, factor)
+    whole, _ = resample(np.where(known, pixels, 7).astype(dtype), np.ones_like(known), *taps, (0, 0))
+    image, _ = resample(pixels, known, *taps, (0, 0))
+    drawn = [dense(axis, size) for axis, size in zip(taps, known.shape, strict=True)]
+    untouched = (drawn[0] > 0) @ ~known @ (drawn[1] > 0).T == 0
+    assert np.isfinite(image).all()
+    np.testing.assert_array_equal(image[:, untouched], whole[:, untouched])
+
+
 def test_a_pixel_is_known_where_half_of_it_is():
     known = np.array([[True, False, False, False], [True, False, True, False]])
     _, valid = resample(np.ones((1, 2, 4), np.uint8), known, *taps_of((2, 4), 2.0), (0, 0))

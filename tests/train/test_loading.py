@@ -66,6 +66,13 @@ def test_each_judging_batch_is_one_process_s(recipe, squares):
     assert groups == [[[0, 1, 2, 3], [8, 9, 10]], [[4, 5, 6, 7]]]
 
 
+def test_a_process_without_a_judging_batch_gets_an_empty_one(recipe, squares):
+    """Without it, it would not take part where the processes add up what they saw."""
+    (batch,) = ChipData(squares(val=4), recipe("fit.processes=2"), SCALING, rank=1).val_dataloader()
+    assert batch.image.shape == (0, 3, 32, 32)
+    assert batch.mask.shape == (0, 32, 32)
+
+
 def test_class_counts_ignore_unknown(squares):
     pixels, beside = class_counts(squares(train=2), Target("classes", squares.classes))
     assert pixels.sum() == 2 * 32 * 28

@@ -88,7 +88,7 @@ def test_the_running_mean_goes_back_with_the_weights(recipe, squares, tmp_path):
 def test_of_two_copies_the_older_one_counts(recipe, squares, poison, tmp_path, monkeypatch):
     look = Look()
     often = functools.partial(RollBack, every=2)
-    monkeypatch.setattr(sys.modules["eaves.train.fit"], "RollBack", often)
+    monkeypatch.setattr(sys.modules["eaves.train.fitting"], "RollBack", often)
     with pytest.warns(EavesWarning, match="not finite at step 7: .* of step 4 "):
         fit(recipe("fit.epochs=1"), squares(train=32), tmp_path, callbacks=[poison((0, 7)), look])
     assert same(look.seen[0, 7], look.seen[0, 3])

@@ -61,6 +61,14 @@ def test_what_cannot_be_is_told_before_processes_start(recipe, chips, tmp_path, 
     assert not multiprocessing.active_children()
 
 
+def test_what_cannot_be_sent_to_processes(recipe, squares, tmp_path):
+    source = squares()
+    source.unpicklable = lambda: None
+    with pytest.raises(SettingsError, match="cannot be pickled"):
+        fit(recipe("fit.processes=2"), source, tmp_path)
+    assert not multiprocessing.active_children()
+
+
 # --- what the processes say -------------------------------------------------------------------------------------------
 
 

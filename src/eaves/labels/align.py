@@ -143,6 +143,7 @@ def align_features(
         warnings.warn(f"labels on {scene.name}: {report}", EavesWarning, stacklevel=2)
         return features, report
     middle = np.median(sure.shifts, axis=0)
+    middle *= min(1.0, max_m / gsd_m / max(np.hypot(*middle), 1e-9))
     report = report._replace(offset_m=(float(middle[0] * gsd_m), float(middle[1] * gsd_m)))
     field = _level(middle)
     if mode == "block":
@@ -239,10 +240,10 @@ def _move(geometries: Any, crs: Any, grid: GeoBox, field: Field, reach_px: float
     result = np.array(geometries, dtype=object)
     elsewhere = grid.crs is not None and crs != grid.crs.proj
     on_grid = project(result, crs, grid.crs) if elsewhere else result
-    in_pixels = shapely.transform(on_grid, lambda xy: _apply(~grid.affine, xy))
-    bounds = shapely.bounds(in_pixels)
     rows, cols = grid.shape
-    with np.errstate(invalid="ignore"):  # bounds of what is missing are NaN
+    with np.errstate(invalid="ignore"):  # of what is missing, or too far away for the grid's system
+        in_pixels = shapely.transform(on_grid, lambda xy: _apply(~grid.affine, xy))
+        bounds = shapely.bounds(in_pixels)
         low, high = bounds[:, :2] <= (cols + reach_px, rows + reach_px), bounds[:, 2:] >= -reach_px
     near = np.isfinite(bounds).all(axis=1) & low.all(axis=1) & high.all(axis=1)
     shifts = np.zeros((len(result), 2))

@@ -18,7 +18,7 @@ import numpy as np
 
 _SURROUND_PX = 8.0
 _STRONGEST = 3.0  # an edge counts up to three times the average around it
-_MARGIN_PX = 3  # the smoothing's reach: edges of the valid area are not edges of things
+_MARGIN_PX = 5  # the gradient's reach: edges of the valid area are not edges of things
 _LEAST_EDGE = 60.0  # pixels of label edge below which nothing can be told
 CONFIDENT = 5.0  # labels mirrored on purpose reach 2.8 in the middle and 5 at most; good ones about 10
 
@@ -195,7 +195,8 @@ def _image_edges(image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.n
     inside = cv2.erode(valid.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=(0,)).astype(np.float32)
     strength = np.sqrt(np.abs(squared)) * inside
     around = _smooth(strength, _SURROUND_PX) / np.maximum(_smooth(inside, _SURROUND_PX), 1e-3)
-    weight = np.minimum(strength / np.maximum(around, 1e-6), _STRONGEST)
+    around = np.maximum(around, 1e-3 * strength.max() + 1e-9)  # rounding in a flat area is no edge
+    weight = np.minimum(strength / around, _STRONGEST)
     return (weight * squared / np.maximum(np.abs(squared), 1e-12)).astype(np.complex64), inside
 
 

@@ -13,6 +13,7 @@ from eaves.errors import LabelError
 from eaves.exchange.annotations import read_annotations
 from eaves.exchange.vectors import read_vectors
 from eaves.labels import UNKNOWN, ClassTable, LabelLayer, overlap
+from eaves.labels.align import Align, align_features
 from eaves.labels.burn import extents_meet
 from eaves.labels.classes import class_index
 from eaves.sample.classraster import ClassRaster
@@ -38,7 +39,7 @@ class Painter(NamedTuple):
 
 
 def open_label_source(
-    source: LabelSource, path: str, scene: Scene, image: str, names: tuple[str, ...]
+    source: LabelSource, path: str, scene: Scene, image: str, names: tuple[str, ...], align: Align = "none"
 ) -> list[Painter]:
     """Open a file of labels.
 
@@ -51,6 +52,7 @@ def open_label_source(
         scene: The scene that it labels.
         image: The scene's image, as the dataset names it.
         names: The classes.
+        align: How features are moved onto the image, as :func:`eaves.labels.align_features`.
 
     Returns:
         What paints, in order.
@@ -81,9 +83,11 @@ def open_label_source(
             )
         features = read_vectors(path, layer=source.layer)
         _check_place(features, source, scene, image)
+        features = _aligned(features, source, scene, align)
         return [_painter(features, class_index(source.class_ or names[1], names), source, scene)]
     marks = _on_ground(marks, scene)
     _check_place(marks, source, scene, image)
+    marks = _aligned(marks, source, scene, align)
     values = _classes_of(marks, source, names)
     values[marks["crowd"].to_numpy()] = UNKNOWN
     order = [UNKNOWN, *range(len(names))]
@@ -97,6 +101,14 @@ def open_label_source(
 def _painter(features: gpd.GeoDataFrame, value: int, source: LabelSource, scene: Scene, apart: bool = True) -> Painter:
     layer = LabelLayer(features, scene.grid, width_m=source.width_m, gsd_m=scene.gsd_m, apart=apart)
     return Painter(layer, value, source.path)
+
+
+def _aligned(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene, align: Align) -> gpd.GeoDataFrame:
+    if align == "none":
+        return features
+    moved, report = align_features(features, scene, align, width_m=source.width_m)
+    _LOG.info("%s on %s: %s", source.path, scene.name, report)
+    return moved
 
 
 def _check_place(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene, image: str) -> None:

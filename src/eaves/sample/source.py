@@ -75,7 +75,9 @@ class LabelledScene:
         self.names = dataset.classes.names
         self.rest = dataset.classes.rest
         image = dataset.locate(entry.image)
-        self.scene = Scene(image, gsd_m=gsd_m, nodata=entry.nodata, bands=entry.bands, ground_gsd_m=entry.gsd_m)
+        self.scene = Scene(
+            image, gsd_m=gsd_m, nodata=entry.nodata, bands=entry.bands, ground_gsd_m=entry.gsd_m, keep=True
+        )
         if not entry.labels:
             raise LabelError(
                 f"labels for {entry.image}",
@@ -87,7 +89,9 @@ class LabelledScene:
         self._painters = [
             painter
             for source in entry.labels
-            for painter in open_label_source(source, dataset.locate(source.path), self.scene, entry.image, self.names)
+            for painter in open_label_source(
+                source, dataset.locate(source.path), self.scene, entry.image, self.names, entry.align
+            )
         ]
         self._aoi = self._open_aoi(dataset.locate(entry.aoi)) if entry.aoi else None
         self._keep: np.ndarray | None = None

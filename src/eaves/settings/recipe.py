@@ -101,7 +101,7 @@ class TargetSettings(Settings):
     touching neighbours have a rim twice as wide between them. ``distance``: the signed distance to the outline,
     positive inside, truncated and quantised.
 
-    Source: border as S4's first remedy; distance as Yuan 2016, https://arxiv.org/abs/1602.06564, section 3.2.
+    Source: distance as Yuan 2016, https://arxiv.org/abs/1602.06564, section 3.2.
 
     Attributes:
         kind: ``classes``, ``border`` or ``distance``.

@@ -57,7 +57,6 @@ class ChipData(L.LightningDataModule):
         self.workers = Workers(recipe.fit.workers)
         self.val_items = source.val()
         self.samples = len(source.train(0))
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than batches that judge
         fit = recipe.fit
         check_sharing(fit)
         if self.samples < fit.processes:
@@ -84,7 +83,8 @@ class ChipData(L.LightningDataModule):
             return []
         groups = [list(range(start, min(start + fit.batch, count))) for start in range(0, count, fit.batch)]
         batches = Batches(self.source, self.val_items, self.scaling, None, (0, 0), self.target)
-        return Loader(batches, groups[self.rank :: fit.processes], self.workers)
+        # Lightning leaves out a process without batches, and the others wait for its sums for ever: it gets an empty one.
+        return Loader(batches, groups[self.rank :: fit.processes] or [[]], self.workers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume compares."""
@@ -153,8 +153,8 @@ class Loader:
     """Batches in a given order. Where worker processes fail, it goes on without them, from where they were.
 
     Args:
-        batches: The chips.
-        groups: Of each batch, which chips.
+        batches: The chips, at least one.
+        groups: Of each batch, which chips; one without any makes an empty batch, and is the only one.
         workers: How many processes; changed when they fail.
     """
 
@@ -165,6 +165,9 @@ class Loader:
         return len(self.groups)
 
     def __iter__(self) -> Iterator[Item]:
+        if not self.groups[0]:
+            yield Item(*(part[None][:0] for part in self.batches[0]))
+            return
         done = 0
         if self.workers.number:
             try:

@@ -76,8 +76,9 @@ class SegmentationTask(L.LightningModule):
         return {"loss": loss, "prediction": prediction, "accuracy": self._seen["train"].last_accuracy}
 
     def validation_step(self, batch: Item, index: int) -> None:
-        """Add a batch to the epoch's sums."""
-        self._step(batch, self.fit.choose_on)
+        """Add a batch to the epoch's sums; an empty one, of a process that has nothing to judge, adds nothing."""
+        if len(batch.mask):
+            self._step(batch, self.fit.choose_on)
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch's training chips gave."""

@@ -12,7 +12,7 @@ from eaves.errors import SettingsError, TrainingError
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.settings import Recipe
 from eaves.train.data import ChipSource
-from eaves.train.fit import prepare
+from eaves.train.fitting import prepare
 from eaves.train.trainer import make_trainer, run_trainer
 
 SMOOTHING = 0.9  # of the loss, from step to step

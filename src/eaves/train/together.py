@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -14,8 +16,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
-from eaves.errors import EavesError, EavesWarning, TrainingError
+from eaves.errors import EavesError, EavesWarning, SettingsError, TrainingError
 from eaves.progress import OnProgress, Progress
+
+PATIENCE_S = 10.0  # for processes to end by themselves
 
 
 def together(job: Callable[..., Any], processes: int, arguments: tuple[Any, ...], on_progress: OnProgress) -> Any:
@@ -34,6 +38,7 @@ def together(job: Callable[..., Any], processes: int, arguments: tuple[Any, ...]
         What the first process returned.
 
     Raises:
+        SettingsError: The arguments cannot be pickled.
         EavesError: As the job raised it in any of the processes.
         TrainingError: A process ended without a word.
     """
@@ -46,19 +51,25 @@ def together(job: Callable[..., Any], processes: int, arguments: tuple[Any, ...]
             mine, theirs = spawn.Pipe(duplex=False)
             environment = {**place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
             one = spawn.Process(target=_work, args=(theirs, rank, environment, threads, job, arguments))
-            one.start()
+            try:
+                one.start()
+            except (AttributeError, TypeError, pickle.PicklingError) as error:
+                raise SettingsError(
+                    f"chips and callbacks that {processes} processes can be given (fit.processes)",
+                    f"some that cannot be pickled: {error}",
+                    "define their classes at the top of a module, or set fit.processes = 1",
+                ) from None
             theirs.close()
             ends.append(mine)
             group.append(one)
-        result = _listen(ends, on_progress)
-        for one in group:
-            one.join()
-        return result
+        return _listen(ends, on_progress)
     finally:
+        until = time.monotonic() + PATIENCE_S
         for one in group:
+            one.join(max(0.0, until - time.monotonic()))
             if one.is_alive():
-                one.terminate()
-            one.join()
+                one.kill()  # one that waits for the others would not hear a kinder word
+                one.join()
         for end in ends:
             end.close()
 
@@ -99,6 +110,7 @@ def _work(
     arguments: tuple[Any, ...],
 ) -> None:
     """Do the job in this process; only the first one speaks of progress and warnings."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
     torch.set_num_threads(threads)
     turn = threading.Lock()  # warnings can come from a thread of their own
@@ -128,3 +140,11 @@ def _work(
         say("failed", RuntimeError(f"in process {rank}:\n{traceback.format_exc()}"))
     finally:
         end.close()
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the one that started it is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -61,7 +61,7 @@ def make_trainer(fit: FitSettings, network: SegmentationNetwork, **settings: Any
     """
     if fit.processes > 1:
         settings |= _several(fit)
-    with _hushed("lightning.pytorch"):
+    with _hushed():
         return L.Trainer(
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
@@ -81,7 +81,7 @@ def run_trainer(trainer: L.Trainer, task: SegmentationTask, data: ChipData, chec
     Raises:
         TrainingError: The resume point cannot be used.
     """
-    with warnings.catch_warnings(), _hushed("lightning.pytorch"):
+    with warnings.catch_warnings(), _hushed():
         # Lightning's advice on worker counts and logging intervals is for its own users, not for ours.
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=r".*does not have many workers|.*logging interval")
@@ -124,12 +124,14 @@ def _several(fit: FitSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _hushed(name: str) -> Iterator[None]:
-    """A logger that only speaks up for warnings."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+def _hushed() -> Iterator[None]:
+    """Lightning only speaks up for warnings."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -128,7 +128,7 @@ def open_source(data: str | Path, recipe: Recipe) -> ChipSource:
     if path.suffix == ".toml":
         objects = recipe.target.kind != "classes"
         return ChipPlan.of_dataset(load_dataset(path), recipe.chips, recipe.fit.seed, instances=objects, judge=judge)
-    store = open_chips(path, recipe.chips.val_share)
+    store = open_chips(path)
     source = StoredChips(store, judge)
     wanted = recipe.chips.gsd_m
     if wanted is not None and source.gsd_m is not None and abs(source.gsd_m / wanted - 1) > 0.01:

@@ -207,7 +207,7 @@ def vectorize_scores(
         separate: How to part buildings that touch: ``border`` or ``distance`` takes the map's band of that name,
             ``auto`` the one that there is, ``none`` leaves them together.
         seed_score: Seed score that a building reaches somewhere: 0.5 by default for ``border``, 0.55 for ``distance``.
-        min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.1 by
+        min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.5 by
             default for ``border``, 0.3 for ``distance``; a smaller one parts more.
         min_seed_m2: A part that is smaller where it meets its neighbour belongs to it; 5 by default. In square pixels
             where nothing tells a pixel's size.

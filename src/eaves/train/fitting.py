@@ -29,8 +29,9 @@ from eaves.models import (
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scaling
 from eaves.settings import Recipe
-from eaves.train.curves import Curves, Keep, best_epoch
+from eaves.train.curves import best_epoch
 from eaves.train.data import ChipSource, class_counts
+from eaves.train.keep import Curves, Keep
 from eaves.train.loading import ChipData, check_sharing
 from eaves.train.module import SegmentationTask
 from eaves.train.rollback import RollBack
