@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(store):
     batches = [next(coming)]
     (child,) = multiprocessing.active_children()
     os.kill(child.pid, signal.SIGKILL)
-    with pytest.warns(EavesWarning, match=r"exited unexpectedly.*fit\.workers = 0"):
+    with pytest.warns(EavesWarning, match=r"have failed .*fit\.workers = 0"):
         batches += coming
     assert signal.getsignal(signal.SIGCHLD) == before
     assert given.workers.number == 0

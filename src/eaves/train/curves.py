@@ -23,7 +23,10 @@ def columns(judge: str = "val") -> list[str]:
 def read_curves(path: str | Path) -> list[dict[str, float]]:
     """Read a ``curves.csv``: one dictionary an epoch, without the columns that it has no value for."""
     with Path(path).open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return [
+            {key: int(float(value)) if key == "epoch" else float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 def best_epoch(rows: Sequence[dict[str, Any]], name: str) -> int:

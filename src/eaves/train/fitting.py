@@ -183,21 +183,19 @@ def _fit_as(
         save_model(path, mean.network if mean else task.network, card)
 
     keep = Keep(folder, curves, save, monitor, fit.stop_after)
-    watching = (
-        [Watch(on_progress, data.samples, fit.epochs, fit.batch, fit.choose_on), curves] if rank == 0 else [curves]
-    )
+    watch = Watch(on_progress, data.samples, fit.epochs, fit.batch, fit.choose_on)
     trainer = make_trainer(
         fit,
         task.network,
         max_epochs=fit.epochs,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=[
-            *watching,
+            curves,
+            *([watch, CollapseAlarm(), Standstill(fit.first_batch_s)] if rank == 0 else []),
             *([Freeze(fit.freeze_epochs, task.network)] if fit.freeze_epochs else []),
             rollback,
             *([mean] if mean else []),
             *([OneStatistic(mean)] if fit.processes > 1 else []),
-            *([CollapseAlarm(), Standstill(fit.first_batch_s)] if rank == 0 else []),
             *callbacks,
             keep,
         ],

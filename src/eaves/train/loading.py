@@ -83,7 +83,7 @@ class ChipData(L.LightningDataModule):
             return []
         groups = [list(range(start, min(start + fit.batch, count))) for start in range(0, count, fit.batch)]
         batches = Batches(self.source, self.val_items, self.scaling, None, (0, 0), self.target)
-        # Lightning leaves out a process without batches, and the others wait for its sums for ever: it gets an empty one.
+        # Lightning leaves a process without batches out, and the others would wait for its sums for ever.
         return Loader(batches, groups[self.rank :: fit.processes] or [[]], self.workers)
 
     def state_dict(self) -> dict[str, Any]:

@@ -112,7 +112,6 @@ def _several(fit: FitSettings) -> dict[str, Any]:
         process_group_backend="nccl" if on_gpus else "gloo",
         # Statistics are shared once an epoch, before it is judged: the processes judge different numbers of batches.
         broadcast_buffers=False,
-        find_unused_parameters=fit.freeze_epochs > 0,
     )
     return {
         "strategy": strategy,

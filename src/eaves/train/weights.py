@@ -39,10 +39,19 @@ class Freeze(L.Callback):
         """Freeze, or thaw, by the number of the epoch alone, so that a resume does the same."""
         network, learn = cast(SegmentationTask, pl_module).network, trainer.current_epoch >= self.epochs
         for parameter in network.encoder_parameters():
-            parameter.requires_grad_(learn)
+            # Processes that train together wait for every gradient: there it is dropped below.
+            parameter.requires_grad_(learn or trainer.world_size > 1)
         for name, module in network.named_modules():
             if isinstance(module, _BatchNorm) and f"{name}.weight" in network.pretrained:
                 module.train(learn)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Let no gradient of frozen weights through."""
+        if trainer.current_epoch < self.epochs:
+            for parameter in cast(SegmentationTask, pl_module).network.encoder_parameters():
+                parameter.grad = None
 
 
 class RunningMean(WeightAveraging):
