@@ -7,7 +7,7 @@ on one thread: the readers take turns, five rounds of other windows each, the me
 of GDAL's, 128 MB. The scene is made here; where EAVES_DATA is set, Banepa is read too, at its own 0.13 m and at 0.3 m.
 Peers that are not installed are left out. Their pins do not fit constraints.txt; a separate environment has room:
 
-    uv pip install --editable . torchgeo rastervision-core rastervision-pytorch-learner
+    uv pip install --editable . --group peers
 
 What the rows give: rasterio the image alone; torchgeo and raster-vision the image as float32 tensors with the mask;
 Eaves the image in its own type, the mask with what is unknown, and where there is imagery.

@@ -294,6 +294,13 @@ def test_what_was_set_last_is_there(changes):
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
+def test_lost_labels_do_not_go_with_steps_of_distance():
+    for kind in ("classes", "border"):
+        assert load_recipe("unet28", [f"target.kind={kind}", "loss.omission=0.2"]).loss.omission == 0.2
+    with pytest.raises(SettingsError, match="no one step of distance"):
+        load_recipe("unet28", ["target.kind=distance", "loss.omission=0.2"])
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_is_sound_and_says_where_it_comes_from(name):
     from eaves.models import LOSSES, build

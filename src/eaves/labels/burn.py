@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 
 from eaves.errors import EavesWarning, LabelError
+from eaves.labels.fill import Outlines, fill
 from eaves.scene import metric_crs, project
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ class LabelLayer:
         shown = shapely.intersects(areas, _outline(grid))
         self.parts: np.ndarray = areas[shown]
         self.objects: np.ndarray = of_areas[shown]
-        self._tree = shapely.STRtree(self.parts)
+        self._to_pixels = ~grid.affine
+        self._outlines = Outlines.of(self.parts, self._to_pixels)
+        self._tree = shapely.STRtree(shapely.box(*self._outlines.bounds().T))
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -103,7 +105,7 @@ class LabelLayer:
         Returns:
             ``out``.
         """
-        self._paint(grid, out, lambda near: [value] * len(near))
+        self._paint(grid, out, lambda near: np.full(len(near), value))
         return out
 
     def number(self, grid: GeoBox, out: np.ndarray, first: int = 1) -> int:
@@ -119,21 +121,25 @@ class LabelLayer:
         """
         shown = 0
 
-        def numbers(near: np.ndarray) -> Iterable[int]:
+        def numbers(near: np.ndarray) -> np.ndarray:
             nonlocal shown
             there, place = np.unique(self.objects[near], return_inverse=True)
             shown = len(there)
-            return (first + place).tolist()
+            return first + place
 
         self._paint(grid, out, numbers)
         return first + shown
 
-    def _paint(self, grid: GeoBox, out: np.ndarray, values: Callable[[np.ndarray], Iterable[int]]) -> None:
-        near = np.sort(self._tree.query(_outline(grid)))
-        if len(near):
-            # In pixel coordinates GDAL needs no transform, so south-up and rotated grids are nothing special.
-            in_pixels = _apply(~grid.affine, self.parts[near])
-            rasterize(zip(in_pixels, values(near), strict=True), out=out, transform=Affine.identity())
+    def _paint(self, grid: GeoBox, out: np.ndarray, values: Callable[[np.ndarray], np.ndarray]) -> None:
+        shift = self._to_pixels * grid.affine  # from the window's pixels to the whole grid's
+        row, col = round(shift.f), round(shift.c)
+        rows, cols = out.shape
+        if shift.almost_equals(Affine.translation(col, row), precision=1e-6):
+            near = np.sort(self._tree.query(shapely.box(col, row, col + cols, row + rows)))
+            fill(out, self._outlines, near, values(near), row, col)
+        else:  # another grid
+            near = np.sort(self._tree.query(_apply(shift, np.array([shapely.box(0, 0, cols, rows)]))[0]))
+            fill(out, self._outlines.moved(~shift), near, values(near), 0, 0)
 
 
 def burn(

@@ -12,8 +12,7 @@ import numpy as np
 from eaves.errors import LabelError
 from eaves.exchange.annotations import read_annotations
 from eaves.exchange.vectors import read_vectors
-from eaves.labels import UNKNOWN, ClassTable, LabelLayer, overlap
-from eaves.labels.align import Align, align_features
+from eaves.labels import UNKNOWN, Align, ClassTable, LabelLayer, align_features, overlap
 from eaves.labels.burn import extents_meet
 from eaves.labels.classes import class_index
 from eaves.sample.classraster import ClassRaster
@@ -58,8 +57,13 @@ def open_label_source(
         What paints, in order.
 
     Raises:
-        LabelError: It is missing, empty (without ``negative_if_empty``), elsewhere, or without what it needs.
+        LabelError: It is missing, empty (without ``negative_if_empty``), elsewhere, or without what it needs; or it is
+            a class raster that is to be aligned.
+        SceneError: The scene has no known resolution to align at.
     """
+    if align != "none" and (source.values or source.colors):
+        told = f"align = {align!r} for {image}, and the class raster {source.path}"
+        raise LabelError("vectors to move onto the image", told, "set align = 'none', or give the labels as polygons")
     if source.values is not None and source.colors is not None:
         raise LabelError(f"values or colors for {source.path}", "both", "keep the one that the file has")
     if source.values is not None:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eaves.errors import SettingsError
 from eaves.settings.base import Settings, load_toml, override, parse, suggest
@@ -208,6 +208,17 @@ class Recipe(Settings):
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     fit: FitSettings = FitSettings()
+
+    @model_validator(mode="after")
+    def _lost_labels_are_one_class(self) -> Recipe:
+        if self.target.kind == "distance" and (self.loss.omission or self.loss.commission):
+            raise SettingsError(
+                "target.kind classes or border with omission and commission",
+                f"target.kind = 'distance' in recipe {self.name}",
+                "leave them out",
+                because="a label that is lost is no one step of distance",
+            )
+        return self
 
 
 def recipe_names() -> list[str]:

@@ -229,7 +229,11 @@ def offset_finding(view: Scene, mask_of: Callable[[Window], np.ndarray]) -> Find
     size = float(np.hypot(right, down))
     where = f"{size:.1f} {unit} (move labels by {right:+.1f} right, {down:+.1f} down)"
     if size > limit:
-        return Finding("warning", "label offset", f"labels lie off the image by {where}")
+        return Finding(
+            "warning",
+            "label offset",
+            f"labels lie off the image by {where}; align = 'scene' or 'block' in a dataset moves them",
+        )
     return Finding("ok", "label offset", where)
 
 
