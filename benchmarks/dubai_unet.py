@@ -30,7 +30,7 @@ from eaves.sample import open_dataset
 from eaves.settings import load_dataset
 from eaves.show import confusion_figure, curves_figure
 from eaves.train import read_curves
-from eaves.workflows.predict import prepare
+from eaves.workflows.jobs import prepare
 
 CLASSES = {"land": "#8429F6", "building": "#3C1098", "road": "#6EC1E4", "vegetation": "#FEDD3A", "water": "#E2A929"}
 TRAIN, TEST, MIDDLE = (1, 2, 3, 4, 5), "7", "7_middle"
@@ -94,12 +94,7 @@ def prepare_scenes(data: Path, work: Path) -> Path:
             out = work / f"tile_{tile}_{name}.png"
             if out.exists():
                 continue
-            parts = [
-                cv2.imread(str(data / f"tile_{tile}" / folder / f"image_part_{part:03d}.{suffix}"), cv2.IMREAD_COLOR)
-                for part in range(1, 10)
-            ]
-            rows = [np.hstack(parts[start : start + 3]) for start in (0, 3, 6)]
-            whole = np.vstack(rows)
+            whole = stitch(data, tile, folder, suffix)
             cv2.imwrite(str(out), whole)
             if tile == 7:  # a quarter of its area, on which every epoch is judged
                 height, width = whole.shape[:2]
@@ -125,6 +120,15 @@ def prepare_scenes(data: Path, work: Path) -> Path:
     dataset = work / "dataset.toml"
     dataset.write_text("\n".join(lines))
     return dataset
+
+
+def stitch(data: Path, tile: int, folder: str, suffix: str) -> np.ndarray:
+    """Put the nine parts of a tile together, BGR ``(h, w, 3)``."""
+    parts = [
+        cv2.imread(str(data / f"tile_{tile}" / folder / f"image_part_{part:03d}.{suffix}"), cv2.IMREAD_COLOR)
+        for part in range(1, 10)
+    ]
+    return np.vstack([np.hstack(parts[start : start + 3]) for start in (0, 3, 6)])
 
 
 def judge(model: Path, dataset: Path, run: Path, tile: str) -> np.ndarray:

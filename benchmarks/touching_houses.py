@@ -57,13 +57,13 @@ def main() -> None:
     eaves("compare", *runs, "-o", work / "table")
 
 
-def cut_strip(scene: Path, work: Path) -> Path:
-    """Copy the part of the scene around the validation strip."""
-    out = work / "strip.tif"
+def cut_strip(scene: Path, work: Path, side: str = "val") -> Path:
+    """Copy the part of the scene around the validation strip, or around what trains."""
+    out = work / ("strip.tif" if side == "val" else f"{side}.tif")
     if out.exists():
         return out
     with rasterio.open(scene) as file:
-        area = gpd.read_file(work / "banepa_val_aoi.gpkg").to_crs(file.crs).buffer(MARGIN)
+        area = gpd.read_file(work / f"banepa_{side}_aoi.gpkg").to_crs(file.crs).buffer(MARGIN)
         window = file.window(*area.total_bounds).round_offsets().round_lengths()
         window = window.intersection(rasterio.windows.Window(0, 0, file.width, file.height))
         profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": file.crs, "tiled": True}

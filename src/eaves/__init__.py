@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from eaves.workflows.evaluate import evaluate_footprints
     from eaves.workflows.extract import extract_footprints
     from eaves.workflows.predict import predict_scores
+    from eaves.workflows.refine import refine_scores
     from eaves.workflows.sample import sample_chips
+    from eaves.workflows.study import study_refinement
     from eaves.workflows.synth import synth_city
     from eaves.workflows.train import find_learning_rate, train_model
+    from eaves.workflows.tune import tune_crf
     from eaves.workflows.vectorize import vectorize_scores
 
 _HOMES = {
@@ -43,10 +46,13 @@ _HOMES = {
     "load_model": "models",
     "load_recipe": "settings",
     "predict_scores": "workflows.predict",
+    "refine_scores": "workflows.refine",
     "sample_chips": "workflows.sample",
     "save_model": "models",
+    "study_refinement": "workflows.study",
     "synth_city": "workflows.synth",
     "train_model": "workflows.train",
+    "tune_crf": "workflows.tune",
     "vectorize_scores": "workflows.vectorize",
 }
 
@@ -67,10 +73,13 @@ __all__ = [
     "load_model",
     "load_recipe",
     "predict_scores",
+    "refine_scores",
     "sample_chips",
     "save_model",
+    "study_refinement",
     "synth_city",
     "train_model",
+    "tune_crf",
     "vectorize_scores",
 ]
 

@@ -39,7 +39,12 @@ def test_a_scene_of_uneven_sides_keeps_its_shape(arch, classes):
     """2 064 x 1 463 pixels, S2's crop, is a multiple of nothing; on meta tensors that costs nothing."""
     with torch.device("meta"), torch.inference_mode():
         network = build(ModelSettings(arch=arch), in_channels=3, classes=classes).eval()
-        assert network(torch.empty(1, 3, 1463, 2064)).shape == (1, network.out_channels, 1463, 2064)
+        assert network(torch.empty(1, network.input_channels, 1463, 2064)).shape == (
+            1,
+            network.out_channels,
+            1463,
+            2064,
+        )
 
 
 @pytest.mark.parametrize("arch", MODELS)

@@ -49,7 +49,7 @@ def test_every_architecture_survives_its_file(arch, tmp_path, card):
     network = build(recipe.model, in_channels=3, classes=3).to(memory_format=torch.channels_last).eval()
     save_model(tmp_path / "m.safetensors", network, card)
     loaded, _ = load_model(tmp_path / "m.safetensors")
-    image = torch.randn(1, 3, 32, 32)
+    image = torch.rand(1, network.input_channels, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(image), network(image))
 

@@ -25,12 +25,20 @@ def network(arch: str) -> SegmentationNetwork:
     return build(ModelSettings(arch=arch), in_channels=3, classes=2).eval()
 
 
+def picture(network: SegmentationNetwork, n: int, height: int, width: int) -> torch.Tensor:
+    """An image, with scores below it where the network takes them."""
+    image = torch.randn(n, network.in_channels, height, width)
+    if not network.takes_scores:
+        return image
+    return torch.cat((image, torch.softmax(torch.randn(n, network.classes, height, width), dim=1)), dim=1)
+
+
 def test_any_size_comes_back_in_its_own_size(network):
     @settings(deadline=None, max_examples=8)
     @given(n=st.integers(1, 2), height=st.integers(1, 70), width=st.integers(1, 70))
     def holds(n: int, height: int, width: int) -> None:
         with torch.inference_mode():
-            logits = network(torch.randn(n, 3, height, width))
+            logits = network(picture(network, n, height, width))
         assert logits.shape == (n, 1, height, width)
         assert logits.dtype == torch.float32
         assert torch.isfinite(logits).all()
@@ -43,14 +51,14 @@ def test_any_size_comes_back_in_its_own_size(network):
 def test_one_logit_for_two_classes_else_one_a_class(arch, size, classes, channels):
     network = build(ModelSettings(arch=arch), in_channels=4, classes=classes).eval()
     with torch.inference_mode():
-        logits = network(torch.randn(1, 4, *size))
+        logits = network(picture(network, 1, *size))
     assert logits.shape == (1, channels, *size)
     assert scores(logits).shape == (1, classes - 1, *size)
 
 
 def test_padding_is_the_mean_colour_below_and_to_the_right(network):
-    image = torch.randn(1, 3, 50, 49)
-    padded = torch.zeros(1, 3, *(-(-side // network.stride) * network.stride for side in (50, 49)))
+    image = picture(network, 1, 50, 49)
+    padded = torch.zeros(1, network.input_channels, *(-(-side // network.stride) * network.stride for side in (50, 49)))
     padded[..., :50, :49] = image
     with torch.inference_mode():
         assert torch.equal(network(image), network(padded)[..., :50, :49])
@@ -59,26 +67,26 @@ def test_padding_is_the_mean_colour_below_and_to_the_right(network):
 @pytest.mark.parametrize("value", [0.0, 3.0, -1e3])
 def test_a_constant_image_gives_finite_logits(network, value):
     with torch.inference_mode():
-        assert torch.isfinite(network(torch.full((1, 3, 64, 64), value))).all()
+        assert torch.isfinite(network(torch.full((1, network.input_channels, 64, 64), value))).all()
 
 
 def test_the_gradient_reaches_every_parameter(arch):
     torch.manual_seed(1)
     network = build(ModelSettings(arch=arch), in_channels=3, classes=3).train()
-    network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    network(picture(network, 2, 64, 64)).square().mean().backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
 
 
 def test_evaluation_is_deterministic_and_batch_free(network):
-    image = torch.randn(2, 3, 64, 64)
+    image = picture(network, 2, 64, 64)
     with torch.inference_mode():
         assert torch.equal(network(image), network(image))
         torch.testing.assert_close(network(image)[1:], network(image[1:]), rtol=1e-4, atol=1e-4)
 
 
 def test_a_copy_and_a_pickle_are_the_same_network(network):
-    image = torch.randn(1, 3, 32, 32)
+    image = picture(network, 1, 32, 32)
     with torch.inference_mode():
         for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
             assert torch.equal(twin(image), network(image))
@@ -92,13 +100,16 @@ def test_windows_align_with_the_halo(network):
 
 def test_a_fresh_network_has_nothing_pretrained(network):
     assert network.encoder_parameters() == []
-    assert (network.mean, network.std) == ((0.5,), (0.25,))
+    assert len(network.mean) in (1, 3)
+    assert len(network.std) in (1, 3)
+    assert min(network.std) > 0
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8), (0, 3, 8, 8)])
-def test_an_image_that_does_not_fit_is_refused(network, shape):
-    with pytest.raises(ValueError, match=r"expected \(n, 3, h, w\)"):
-        network(torch.zeros(shape))
+def test_an_image_that_does_not_fit_is_refused(network):
+    bands = network.input_channels
+    for shape in ((bands, 8, 8), (1, bands + 1, 8, 8), (1, bands, 0, 8), (0, bands, 8, 8)):
+        with pytest.raises(ValueError, match=rf"expected \(n, {bands}, h, w\)"):
+            network(torch.zeros(shape))
 
 
 def test_bands_and_classes_must_be_possible(arch):

@@ -196,3 +196,17 @@ def test_a_chip_without_imagery():
     out = augment(image, mask, np.zeros(mask.shape, bool), strong, np.random.default_rng(0))
     assert (out.image == 0).all()
     assert (out.mask == UNKNOWN).all()
+
+
+@given(seed=st.integers(0, 1000), colors=st.integers(1, 3))
+def test_bands_that_are_no_colours_move_with_the_others_and_keep_their_values(seed, colors):
+    rng = np.random.default_rng(seed)
+    image, mask = rng.random((4, 12, 12), np.float32), rng.integers(0, 2, (12, 12), np.uint8)
+    valid, rest = rng.random((12, 12)) > 0.1, [3, 3]
+    stack = np.concatenate([image[:colors], image[rest]])
+    strong = AugmentSettings(gamma=1, brightness=0.5, contrast=0.9, saturation=0.9, hue=0.5, noise=0.5, probability=1)
+    varied = augment(stack, mask, valid, strong, np.random.default_rng(1), colors=colors)
+    plain = augment(stack, mask, valid, AugmentSettings(), np.random.default_rng(1))
+    assert np.array_equal(varied.image[colors:], plain.image[colors:])
+    assert np.array_equal(varied.mask, plain.mask)
+    assert (varied.image[:colors] != plain.image[:colors]).any()

@@ -312,7 +312,7 @@ def test_what_is_painted_over_is_no_object(place):
         LabelSource(path=here.vectors("c.gpkg", [shapely.box(20, 20, 40, 30)]), class_="background"),
         LabelSource(path=here.vectors("d.gpkg", [shapely.box(60, 40, 70, 50)]), class_="unknown"),
     )
-    _, mask, _, numbers = open_one(here, *sources, classes=classes).chip(Window(0, 0, 96, 96), True)
+    _, mask, _, numbers, _ = open_one(here, *sources, classes=classes).chip(Window(0, 0, 96, 96), True)
     assert numbers is not None
     assert np.unique(numbers[mask == 1]).tolist() == [1]
     assert np.unique(numbers[mask == 2]).tolist() == [2]

@@ -11,11 +11,14 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 from matplotlib.image import imread
+from odc.geo.geobox import GeoBox
 from shapely import box
 
 import eaves
 from eaves.errors import EavesWarning, ModelFileError, OutputError, SettingsError
+from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import write_vectors
 from eaves.metrics import MetricsReport, Provenance, match, object_report, pixel_report
 from eaves.models import MODELS, Card, build, save_model
@@ -23,6 +26,7 @@ from eaves.scene import Scaling
 from eaves.settings import ModelSettings, load_recipe
 from eaves.workflows.compare import compare_runs
 from eaves.workflows.lineup import parameters_in
+from eaves.workflows.makers import Maker, find_maker
 from eaves.workflows.provenance import provenance
 
 SMALL = ["model.arch='unet28'", "model.options={widths='narrow'}"]
@@ -318,6 +322,193 @@ def test_another_epochs_model_is_named(tmp_path):
     reference = footprints(tmp_path / "kampala.gpkg", None)
     eaves.evaluate_footprints(tmp_path / "found.gpkg", reference, run / "first epoch")
     assert {line.model for line in compare_runs(run).lines} == {"demo", "demo epoch_001"}
+
+
+# --- several classes, and boundaries ----------------------------------------------------------------------------------
+
+
+def make_classes_report(folder, matrix, names, boundaries=None, **settings):
+    report = MetricsReport(
+        pixels=pixel_report(matrix, names, boundaries, None if boundaries is None else 4),
+        provenance=Provenance(
+            command="eaves evaluate", version="1", settings=settings, inputs={"reference": "city/dataset.toml sha256:1"}
+        ),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(report.model_dump_json())
+    return folder
+
+
+MATRIX = [[6, 2, 0], [0, 4, 0], [2, 0, 2]]  # IoU 6/10, 4/6, 2/4
+
+
+def test_every_class_has_a_column(tmp_path):
+    rims = [[3, 4], [1, 2], [1, 4]]
+    make_classes_report(tmp_path / "three", MATRIX, ("land", "building", "road"), rims)
+    make_report(tmp_path / "two", 5)
+    result = compare_runs(tmp_path, tmp_path / "out")
+    by_name = {row["model"]: row for row in cells(result.table)}
+    three, two = by_name["three"], by_name["two"]
+    assert list(three)[2:] == [
+        "accuracy", "precision", "recall", "mIoU", "IoU", "F1", "IoU land", "IoU building", "IoU road", "boundary IoU",
+        "AP50", "object F1", "merged", "split",
+    ]  # fmt: skip
+    assert [three[key] for key in ("accuracy", "mIoU", "IoU land", "IoU building", "IoU road", "boundary IoU")] == [
+        "0.750", "0.589", "0.600", "0.667", "0.500", "0.375",
+    ]  # fmt: skip
+    assert [three[key] for key in ("AP50", "object F1", "merged", "split")] == [""] * 4
+    assert [two[key] for key in ("IoU land", "IoU building", "IoU road", "boundary IoU")] == ["", "0.500", "", ""]
+    with (tmp_path / "out" / "compare.csv").open() as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert (float(rows["three"]["iou_road"]), rows["two"]["iou_road"]) == (0.5, "")
+    assert (
+        compare_runs(tmp_path / "three", columns="source").table.splitlines()[0]
+        == "| algorithm | acc | recall | miou |"
+    )
+
+
+def test_two_classes_need_no_columns_of_their_own(tmp_path):
+    make_classes_report(tmp_path / "a", [[6, 2], [0, 4]], ("land", "water"), [[1, 2], [1, 4]])
+    (row,) = cells(compare_runs(tmp_path).table)
+    assert "IoU water" not in row
+    assert (row["IoU"], row["boundary IoU"]) == ("0.667", "0.250")
+
+
+def test_scenes_and_boundaries_are_not_mixed(tmp_path):
+    names, rims = ("land", "building", "road"), [[1, 2]] * 3
+    make_classes_report(tmp_path / "a", MATRIX, names, rims, scene="tiles/one.tif", boundary_m=2.0)
+    make_classes_report(tmp_path / "b", MATRIX, names, None, scene="tiles/one.tif")  # from before boundaries
+    make_classes_report(tmp_path / "c", MATRIX, names, rims, scene="tiles/two.tif", boundary_m=2.0)
+    places = {line.model: line.measured_on for line in compare_runs(tmp_path).lines}
+    assert places == {"a": "one", "b": "one", "c": "two"}
+    make_classes_report(tmp_path / "d", MATRIX, names, rims, scene="tiles/one.tif", boundary_m=1.0)
+    places = {line.model: line.measured_on for line in compare_runs(tmp_path).lines}
+    assert places == {"a": "one (1)", "b": "one (1)", "c": "two", "d": "one (2)"}
+
+
+# --- refined scores ---------------------------------------------------------------------------------------------------
+
+
+def score_map(path, note):
+    grid = GeoBox((10, 80), Affine(1, 0, 500_000, 0, -1, 10), "EPSG:32636")
+    levels = np.zeros((1, 10, 80), np.uint8)
+    levels[:, :, :10] = levels[:, :, 20:30] = 254
+    with ScoreWriter(path, grid, ("building",), note) as writer:
+        writer.write(0, levels)
+    return path
+
+
+def mark(path):
+    return provenance("", {"file": path}, {})["inputs"]["file"]
+
+
+@pytest.fixture
+def refined(tmp_path):
+    """A model, a corrector, the model's scores, and how to evaluate what was made of them."""
+    coarse = make_run(tmp_path / "runs" / "coarse", changes=["name='coarse-osm'"]) / "model.safetensors"
+    corrector = make_run(tmp_path / "runs" / "corrector", changes=["name='fixer'"]) / "model.safetensors"
+    raw = provenance("predict", {"scene": "scene.tif", "model": coarse}, {})
+    scores = score_map(tmp_path / "coarse.tif", raw)
+    reference = footprints(tmp_path / "kampala.gpkg", None)
+
+    def evaluated(name, note):
+        made = score_map(tmp_path / f"{name}.tif", note)
+        eaves.evaluate_footprints(made, reference, tmp_path / "evaluations" / name)
+        return tmp_path / "evaluations" / name
+
+    return {"raw": raw, "scores": scores, "corrector": corrector, "coarse": coarse, "evaluated": evaluated}
+
+
+def refine_note(refined, refiner, scores_from=None, **models):
+    inputs = {"scene": "scene.tif", "scores": refined["scores"]} | models
+    note = provenance("refine", inputs, {"refiner": refiner})
+    return note if scores_from is None else note | {"scores_from": scores_from}
+
+
+def test_refined_scores_have_a_row_of_their_own(refined, tmp_path):
+    refined["evaluated"]("plain", refined["raw"])
+    refined["evaluated"]("crf", refine_note(refined, "crf", refined["raw"]))
+    refined["evaluated"]("corrected", refine_note(refined, "corrector", refined["raw"], model=refined["corrector"]))
+    lines = {line.model: line for line in compare_runs([tmp_path / "evaluations", tmp_path / "runs"]).lines}
+    assert set(lines) == {"coarse-osm", "coarse-osm + crf", "fixer"}
+    assert all("iou" in line.values for line in lines.values())
+    assert lines["coarse-osm + crf"].values["parameters"] == lines["coarse-osm"].values["parameters"]
+
+
+def test_a_run_of_which_only_refined_scores_were_evaluated_stays_a_run(refined, tmp_path):
+    refined["evaluated"]("crf", refine_note(refined, "crf", refined["raw"]))
+    lines = {line.model: line for line in compare_runs([tmp_path / "evaluations", tmp_path / "runs" / "coarse"]).lines}
+    assert set(lines) == {"coarse-osm", "coarse-osm + crf"}
+    assert "iou" not in lines["coarse-osm"].values
+    assert lines["coarse-osm + crf"].measured_on == "kampala"
+
+
+def test_refined_again(refined, tmp_path):
+    once = refine_note(refined, "heat", refined["raw"])
+    corrected = refine_note(refined, "corrector", refined["raw"], model=refined["corrector"])
+    refined["evaluated"]("twice", refine_note(refined, "crf", once))
+    refined["evaluated"]("after", refine_note(refined, "crf", corrected))
+    names = {line.model for line in compare_runs(tmp_path / "evaluations").lines}
+    assert names == {"coarse-osm + heat + crf", "fixer + crf"}
+
+
+def test_refined_while_predicted(refined, tmp_path):
+    inputs = {"scene": "scene.tif", "model": refined["coarse"]}
+    refined["evaluated"]("one", provenance("predict", inputs, {"refiner": "crf"}))
+    inputs |= {"refiner": refined["corrector"]}
+    refined["evaluated"]("two", provenance("predict", inputs, {"refiner": "corrector"}))
+    assert {line.model for line in compare_runs(tmp_path / "evaluations").lines} == {"coarse-osm + crf", "fixer"}
+
+
+def test_footprints_of_refined_scores(refined, tmp_path):
+    made = score_map(tmp_path / "refined.tif", refine_note(refined, "crf", refined["raw"]))
+    eaves.vectorize_scores(made, tmp_path / "refined.gpkg")
+    eaves.evaluate_footprints(tmp_path / "refined.gpkg", tmp_path / "kampala.gpkg", tmp_path / "evaluations")
+    assert [line.model for line in compare_runs(tmp_path / "evaluations").lines] == ["coarse-osm + crf"]
+
+
+def test_refined_twice_by_one_name_is_not_two_seeds(refined, tmp_path):
+    for name in ("weak", "strong"):
+        refined["evaluated"](name, refine_note(refined, "crf", refined["raw"]))
+    lines = compare_runs(tmp_path / "evaluations").lines
+    assert {line.model: line.runs for line in lines} == {"coarse-osm + crf · weak": 1, "coarse-osm + crf · strong": 1}
+
+
+def test_notes_that_lack_something(refined, tmp_path):
+    raw, scores = refined["raw"], refined["scores"]
+    coarse = raw["inputs"]["model"]
+    known = Maker(refined["coarse"], coarse["fingerprint"], ("crf",))
+    foreign = score_map(tmp_path / "from osm.tif", {})
+    cases = {
+        "scores_from is missing: the file is asked": (refine_note(refined, "crf"), known),
+        "the file is gone": (
+            {"inputs": {"scores": {"path": "gone.tif"}}, "settings": {"refiner": "crf"}, "scores_from": raw},
+            known,
+        ),
+        "nobody knows": (
+            {"inputs": {"scores": {"path": "a/osm.tif"}}, "settings": {"refiner": "crf"}},
+            Maker(None, "", ("crf",), "osm"),
+        ),
+        "another program's scores": (
+            {"inputs": {"scores": mark(foreign)}, "settings": {"refiner": "crf"}, "scores_from": {}},
+            Maker(None, "", ("crf",), "from osm"),
+        ),
+        "not even inputs": ({"settings": {"refiner": "crf"}}, Maker(None, "", ("crf",))),
+        "no refiner": ({"inputs": {"scores": mark(scores)}, "settings": None}, known._replace(refiners=())),
+        "nonsense": ({"inputs": [], "settings": [], "scores_from": 3}, Maker()),
+        "more nonsense": ({"inputs": {"model": "m", "scores": {"path": 1}}, "settings": {"refiner": 1}}, Maker()),
+        "no fingerprint": ({"inputs": {"model": {"path": "m"}}}, Maker(tmp_path.__class__("m"))),
+    }
+    for number, (case, (note, maker)) in enumerate(cases.items()):
+        assert find_maker(score_map(tmp_path / f"{number}.tif", note)) == maker, case
+    assert find_maker(tmp_path / "gone.tif") == Maker()
+
+
+def test_scores_without_a_model_are_named_after_their_file(refined, tmp_path):
+    note = {"inputs": {"scores": {"path": "maps/osm.tif"}}, "settings": {"refiner": "crf"}}
+    refined["evaluated"]("crf", note)
+    (line,) = compare_runs(tmp_path / "evaluations").lines
+    assert (line.model, "parameters" in line.values) == ("osm + crf", False)
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

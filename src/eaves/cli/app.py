@@ -50,6 +50,12 @@ Tta = Annotated[
     Literal["none", "flip", "d4"],
     Parameter(help="Average the scores of each tile's mirror images (flip, 4 views), and its quarter turns (d4, 8)."),
 ]
+RefineWith = Annotated[
+    str | None, Parameter(help="Sharpen the scores to the image, as eaves refine --with does: crf, or a corrector.")
+]
+RefineSet = Annotated[
+    list[str] | None, Parameter(consume_multiple=True, help="Settings of the refiner, such as iterations=8.")
+]
 Simplify = Annotated[float, Parameter(help="How far an outline may move when vertices are dropped, in pixels.")]
 
 

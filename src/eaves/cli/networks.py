@@ -17,6 +17,7 @@ def train(
     *,
     data: Path,
     out: Out,
+    corrects: Path | None = None,
     resume: bool = False,
     set: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
     find_rate: bool = False,
@@ -28,6 +29,7 @@ def train(
         recipe: Name (see eaves models) or .toml file.
         data: DATASET.toml, or stored chips.
         out: Folder of the run.
+        corrects: Model file whose scores a corrector learns to correct.
         resume: Go on where the run in that folder stopped.
         set: Changes to the recipe, such as fit.epochs=5 chips.chip_px=256.
         find_rate: Do not train; raise the rate step by step and suggest one (rate.csv and rate.png in the folder).
@@ -38,13 +40,15 @@ def train(
         if resume:
             raise SettingsError("--find-rate without --resume", "both", "leave one out")
         with watched(quiet) as on_progress:
-            curve = find_learning_rate(recipe, data, out, changes=set or (), on_progress=on_progress)
+            curve = find_learning_rate(recipe, data, out, corrects=corrects, changes=set or (), on_progress=on_progress)
         say(quiet, f"suggested: --set fit.learning_rate={curve.suggestion:.2g}   curve: {out / 'rate.png'}")
         return
     from eaves.workflows.train import train_model
 
     with watched(quiet) as on_progress:
-        run = train_model(recipe, data, out, resume=resume, changes=set or (), on_progress=on_progress)
+        run = train_model(
+            recipe, data, out, corrects=corrects, resume=resume, changes=set or (), on_progress=on_progress
+        )
     best = ", ".join(f"{key} {value:.3f}" for key, value in run.best.items() if key.startswith("val_"))
     say(quiet, f"best of {len(run.curves)} epochs: epoch {run.best['epoch']} ({best or 'nothing validated'})")
     say(quiet, f"model: {run.model}   curves: {run.folder / 'curves.png'}")

@@ -18,6 +18,8 @@ from eaves.cli.app import (
     Nodata,
     Out,
     Quiet,
+    RefineSet,
+    RefineWith,
     Scale,
     SeedScore,
     SeparateBy,
@@ -46,6 +48,8 @@ def predict(
     batch: Batch = None,
     device: Device = "auto",
     tta: Tta = "none",
+    refine: RefineWith = None,
+    refine_set: RefineSet = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the score map of a scene: a COG whose values, divided by 254, are scores between 0 and 1.
@@ -70,6 +74,8 @@ def predict(
             batch=batch,
             device=device,
             tta=tta,
+            refine=refine,
+            refine_changes=refine_set or (),
             on_progress=on_progress,
         )
     rows, cols = made.shape
@@ -142,6 +148,8 @@ def extract(
     batch: Batch = None,
     device: Device = "auto",
     tta: Tta = "none",
+    refine: RefineWith = None,
+    refine_set: RefineSet = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn scenes into footprints: the main job, in one pass.
@@ -176,6 +184,8 @@ def extract(
             batch=batch,
             device=device,
             tta=tta,
+            refine=refine,
+            refine_changes=refine_set or (),
             on_progress=on_progress,
         )
     took = f"{time.monotonic() - began:.0f} s"
@@ -197,23 +207,25 @@ def evaluate(
     iou: float = 0.5,
     min_area_m2: float = 0.0,
     gsd_m: float | None = None,
+    boundary_m: float | None = None,
     separate: SeparateBy = "auto",
     seed_score: SeedScore = None,
     min_fall: MinFall = None,
     min_seed_m2: MinSeed = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say how good footprints or a score map are, against reference polygons.
+    """Say how good footprints or a score map are, against reference polygons or a DATASET's labels.
 
     Args:
         prediction: Footprints, or a score map (.tif).
-        reference: Reference polygons.
+        reference: Reference polygons; or a DATASET (.toml), for a score map of all its classes.
         out: Folder for metrics.json, matches.parquet and pictures.
         aoi: Polygons inside which the reference is complete.
-        scene: The image: gives the grid, the valid pixels and the picture.
+        scene: The image: gives the grid, the valid pixels and the picture. With a DATASET, which of its scenes.
         iou: From which a match of objects counts.
         min_area_m2: Smaller objects are left out on both sides.
         gsd_m: Pixel size for comparing two vector files without a scene.
+        boundary_m: How far a boundary reaches inside for boundary IoU, in metres; 2 where none is given.
     """
     from eaves.workflows.evaluate import evaluate_footprints
 
@@ -230,6 +242,7 @@ def evaluate(
             iou=iou,
             min_area_m2=min_area_m2,
             gsd_m=gsd_m,
+            boundary_m=boundary_m,
             separate=separate,
             seed_score=seed_score,
             min_fall=min_fall,
@@ -249,10 +262,16 @@ def summary(report: Any) -> list[str]:
 
     lines = []
     if (pixels := report.pixels) is not None:
+        several = len(pixels.classes) > 2
+        main = f"mIoU {show(pixels.miou)}" if several else f"IoU {show(pixels.iou)}"
+        rims = "" if pixels.boundary_px is None else f"  boundary IoU {show(pixels.boundary_iou)}"
         lines.append(
-            f"pixels:  IoU {show(pixels.iou)}  F1 {show(pixels.f1)}  precision {show(pixels.precision)}  "
-            f"recall {show(pixels.recall)}  accuracy {show(pixels.accuracy)}"
+            f"pixels:  {main}  F1 {show(pixels.f1)}  precision {show(pixels.precision)}  "
+            f"recall {show(pixels.recall)}  accuracy {show(pixels.accuracy)}{rims}"
         )
+        if several:
+            ious = "  ".join(f"{name} {show(each.iou)}" for name, each in pixels.per_class.items())
+            lines.append(f"IoU:     {ious}")
     if (objects := report.objects) is not None:
         lines.append(
             f"objects: F1 {show(objects.f1)}  AP50 {show(objects.ap50)}  precision {show(objects.precision)}  "

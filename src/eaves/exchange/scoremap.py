@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from eaves.errors import EavesError, SceneError
 from eaves.exchange.provenance import ITEM, unpack
 from eaves.exchange.scores import LEVELS, NODATA, encode
+from eaves.exchange.scoreview import ScoreView
 from eaves.scene import Scene
 
 
@@ -96,6 +97,19 @@ class ScoreMap:
                 "convert logits to probabilities, or state the scale that turns its values into [0, 1]",
             ) from None
 
+    def on(self, grid: GeoBox, bands: Sequence[int] | None = None) -> ScoreView:
+        """Return the map as seen on another grid of the same place.
+
+        Args:
+            grid: With the same corner.
+            bands: Which score maps, from 0; by default all.
+
+        Raises:
+            SceneError: The grid is of another place.
+        """
+        chosen = list(range(len(self.classes)) if bands is None else bands)
+        return ScoreView(_Bands(self, chosen), self.grid, grid, len(chosen), self.path)
+
     def strips(self, rows: int = 512) -> Iterator[tuple[int, np.ndarray]]:
         """Read all from top to bottom, ``rows`` rows at a time.
 
@@ -127,6 +141,16 @@ class ScoreMap:
                 because="whole numbers do not say which of them means certain",
             )
         return rule
+
+
+class _Bands:
+    """Some bands of a map, read; can be pickled."""
+
+    def __init__(self, scores: ScoreMap, bands: list[int]) -> None:
+        self.scores, self.bands = scores, bands
+
+    def __call__(self, window: Window) -> np.ndarray:
+        return self.scores.read(window)[self.bands]
 
 
 def open_scores(path: str | Path, scale: float | None = None) -> ScoreMap:

@@ -66,3 +66,26 @@ def decode(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ([0.0, 1.0, 0.0], [True, True, False])
     """
     return _SCORES[levels], levels != NODATA
+
+
+def decode_all(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the levels of a map into the scores of every class, with the background's first.
+
+    Args:
+        levels: uint8 ``(classes - 1, h, w)``.
+
+    Returns:
+        ``scores`` float32 ``(classes, h, w)``, which sum to one where valid and are 0 elsewhere, and ``valid`` bool
+        ``(h, w)``. Scores that sum to more than one are scaled down, and the background has none.
+
+    Example:
+        >>> scores, valid = decode_all(np.array([[[127, 254, 255]]], np.uint8))
+        >>> scores[:, 0].tolist(), valid[0].tolist()
+        ([[0.5, 0.0, 0.0], [0.5, 1.0, 0.0]], [True, True, False])
+    """
+    some, known = decode(levels)
+    valid = np.all(known, axis=0)
+    total = some.sum(axis=0)
+    some /= np.maximum(total, 1)
+    rest = np.clip(1 - total, 0, 1)
+    return np.concatenate([rest[None], some]) * valid, np.asarray(valid)

@@ -35,7 +35,7 @@ class _Usual(NamedTuple):
     min_fall: float
 
 
-_USUAL: dict[Method, _Usual] = {"border": _Usual(0.0, 0.5, 0.5), "distance": _Usual(0.5, 0.55, 0.3)}
+_USUAL: dict[Method, _Usual] = {"border": _Usual(0.0, 0.5, 0.4), "distance": _Usual(0.5, 0.55, 0.3)}
 
 
 class Separator:
@@ -61,7 +61,7 @@ class Separator:
         threshold: Least score of the building band that is inside, in 0 … 1 (both excluded).
         method: What the second band tells.
         seed_score: Seed score that a building reaches somewhere; by default 0.5 for ``border``, 0.55 for ``distance``.
-        min_fall: In 0 … 1 (0 excluded), a smaller one parts more; by default 0.5 for ``border``, 0.3 for ``distance``.
+        min_fall: In 0 … 1 (0 excluded), a smaller one parts more; by default 0.4 for ``border``, 0.3 for ``distance``.
         min_seed_px: Pixels that a building has above the place where it meets its neighbour.
 
     Raises:

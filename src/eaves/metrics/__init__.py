@@ -1,5 +1,6 @@
 """How good a result is: pure functions of arrays and polygons. ``docs/metrics.md`` explains each number."""
 
+from eaves.metrics.boundaries import BoundaryTally, boundary_counts, boundary_iou
 from eaves.metrics.objects import Matches, ObjectReport, match, object_report
 from eaves.metrics.pixels import (
     METRICS,
@@ -23,6 +24,7 @@ from eaves.metrics.report import MetricsReport, Provenance
 __all__ = [
     "AP_THRESHOLDS",
     "METRICS",
+    "BoundaryTally",
     "ClassScores",
     "Matches",
     "MetricsReport",
@@ -32,6 +34,8 @@ __all__ = [
     "Provenance",
     "accuracy",
     "average_precision",
+    "boundary_counts",
+    "boundary_iou",
     "break_even",
     "confusion",
     "f1",

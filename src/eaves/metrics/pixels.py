@@ -153,6 +153,8 @@ class ClassScores(Settings):
         iou: None where neither side has it.
         reference_px: Pixels of it in the reference.
         predicted_px: Pixels of it in the prediction.
+        boundary_iou: Of its boundaries, see ``eaves.metrics.boundary_iou``; None where neither side has any, or where
+            it was not measured.
     """
 
     precision: float | None
@@ -161,6 +163,7 @@ class ClassScores(Settings):
     iou: float | None
     reference_px: int
     predicted_px: int
+    boundary_iou: float | None = None
 
 
 class PixelReport(Settings):
@@ -176,6 +179,8 @@ class PixelReport(Settings):
         classes: Names; the first is the background.
         confusion: Pixels; rows are reference, columns prediction.
         per_class: One entry a class.
+        boundary_iou: Mean over the classes but the first; None where nothing defines it, or where it was not measured.
+        boundary_px: How far a boundary reaches inside, in pixels; None where boundaries were not measured.
     """
 
     accuracy: float | None
@@ -189,17 +194,23 @@ class PixelReport(Settings):
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     per_class: dict[str, ClassScores]
+    boundary_iou: float | None = None
+    boundary_px: int | None = None
 
 
-def pixel_report(matrix: ArrayLike, classes: Sequence[str]) -> PixelReport:
+def pixel_report(
+    matrix: ArrayLike, classes: Sequence[str], boundaries: ArrayLike | None = None, boundary_px: int | None = None
+) -> PixelReport:
     """Work out every pixel measure.
 
     Args:
         matrix: From ``confusion``, or a sum of such, ``(k, k)``; rows are reference, columns prediction.
         classes: The ``k`` names; the first is the background.
+        boundaries: From ``BoundaryTally``, or a sum of such, ``(k, 2)``; none where boundaries were not measured.
+        boundary_px: How far these reach inside, in pixels.
 
     Raises:
-        LabelError: The matrix is not square, not of counts, or does not fit the names.
+        LabelError: The matrix is not square, not of counts, or does not fit the names; or boundaries do not.
 
     Example:
         >>> report = pixel_report([[6, 1], [1, 2]], ("background", "building"))
@@ -214,7 +225,15 @@ def pixel_report(matrix: ArrayLike, classes: Sequence[str]) -> PixelReport:
             f"{counts.dtype} {counts.shape}",
             "give one name per class, in the order of the indices",
         )
+    rims = np.zeros((k, 2), np.int64) if boundaries is None else np.asarray(boundaries)
+    if rims.shape != (k, 2) or (boundaries is None) != (boundary_px is None):
+        raise LabelError(
+            f"({k}, 2) boundary counts with their reach in pixels, or neither",
+            f"{rims.shape} with {boundary_px}",
+            "pass what BoundaryTally gives, and its d_px",
+        )
     columns = (_class_precision(counts), _class_recall(counts), _class_f1(counts), _class_iou(counts))
+    rim_ious = _ratios(rims[:, 0], rims[:, 1])
     per_class = {
         name: ClassScores(
             precision=_number(columns[0][i]),
@@ -223,6 +242,7 @@ def pixel_report(matrix: ArrayLike, classes: Sequence[str]) -> PixelReport:
             iou=_number(columns[3][i]),
             reference_px=int(counts[i].sum()),
             predicted_px=int(counts[:, i].sum()),
+            boundary_iou=_number(rim_ious[i]),
         )
         for i, name in enumerate(classes)
     }
@@ -232,6 +252,8 @@ def pixel_report(matrix: ArrayLike, classes: Sequence[str]) -> PixelReport:
         classes=tuple(classes),
         confusion=tuple(tuple(row) for row in counts.tolist()),
         per_class=per_class,
+        boundary_iou=_mean(rim_ious[1:]),
+        boundary_px=boundary_px,
     )
 
 

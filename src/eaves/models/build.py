@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 
 from eaves.errors import SettingsError
+from eaves.models.coarse import CoarseFcn
+from eaves.models.corrector import Corrector
 from eaves.models.deeplab import DeepLabV3Plus
 from eaves.models.deeplab_lite import DeepLabV3Lite
 from eaves.models.network import SegmentationNetwork
@@ -16,6 +18,8 @@ from eaves.models.unet28 import UNet28
 from eaves.settings import ModelSettings, parse
 
 MODELS: dict[str, type[SegmentationNetwork]] = {
+    "coarse": CoarseFcn,
+    "corrector": Corrector,
     "deeplabv3lite": DeepLabV3Lite,
     "deeplabv3plus": DeepLabV3Plus,
     "segnet": SegNet,

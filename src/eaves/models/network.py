@@ -23,6 +23,8 @@ class SegmentationNetwork(nn.Module, ABC):
         stride: Sides of the image that :meth:`logits` sees are multiples of this. Where two windows overlap, they
             can only agree exactly when they start a multiple of it apart.
         halo_px: How far around a pixel the network looks, rounded up to a multiple of ``stride``.
+        takes_scores: The input has the scores of every class, the background's first, below the image's bands.
+        input_channels: Of the input: bands, and scores where it takes them.
         out_channels: 1 for two classes (the logit of the second), else ``classes``.
         encoder_name: Name in segmentation-models-pytorch of the submodule ``encoder``, for which pretrained weights
             exist; None where there is no such submodule.
@@ -33,6 +35,7 @@ class SegmentationNetwork(nn.Module, ABC):
 
     stride: int
     halo_px: int
+    takes_scores: bool = False
     encoder_name: str | None = None
     pretrained: frozenset[str] = frozenset()
     mean: tuple[float, ...] = (0.5,)
@@ -44,11 +47,12 @@ class SegmentationNetwork(nn.Module, ABC):
         super().__init__()
         self.in_channels = in_channels
         self.classes = classes
+        self.input_channels = in_channels + (classes if self.takes_scores else 0)
         self.out_channels = 1 if classes == 2 else classes
 
     @abstractmethod
     def logits(self, image: Tensor) -> Tensor:
-        """Return logits ``(n, out_channels, h, w)`` of ``image`` ``(n, in_channels, h, w)``.
+        """Return logits ``(n, out_channels, h, w)`` of ``image`` ``(n, input_channels, h, w)``.
 
         ``h`` and ``w`` are multiples of ``stride``.
         """
@@ -60,7 +64,7 @@ class SegmentationNetwork(nn.Module, ABC):
         normalisation, and what invalid pixels are, too. The padding is cut off the result.
 
         Args:
-            image: ``(n, in_channels, h, w)`` float, normalised; ``h, w >= 1``.
+            image: ``(n, input_channels, h, w)`` float, normalised; ``h, w >= 1``.
 
         Returns:
             ``(n, out_channels, h, w)`` float, unbounded.
@@ -73,8 +77,8 @@ class SegmentationNetwork(nn.Module, ABC):
             >>> UNet28(in_channels=3, classes=2)(torch.zeros(1, 3, 33, 47)).shape
             torch.Size([1, 1, 33, 47])
         """
-        if image.ndim != 4 or image.shape[1] != self.in_channels or 0 in image.shape:
-            raise ValueError(f"expected (n, {self.in_channels}, h, w) with pixels, got {tuple(image.shape)}")
+        if image.ndim != 4 or image.shape[1] != self.input_channels or 0 in image.shape:
+            raise ValueError(f"expected (n, {self.input_channels}, h, w) with pixels, got {tuple(image.shape)}")
         height, width = image.shape[-2:]
         below, right = -height % self.stride, -width % self.stride
         if below or right:

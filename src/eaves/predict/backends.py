@@ -73,17 +73,10 @@ class TorchBackend:
     def __init__(self, network: SegmentationNetwork, readout: Readout, device: str = "auto", tta: Tta = "none") -> None:
         if tta not in _VIEWS:
             raise SettingsError(f"tta as one of {', '.join(get_args(Tta))}", repr(tta), "choose one of them")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            network = network.to(device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise SettingsError(f"a device {device!r}", reason, "use --device cpu") from None
-        self.network = network.to(memory_format=torch.channels_last).eval()
-        self.device = torch.device(device)
+        self.device = choose_device(device)
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.views = _VIEWS[tta]
-        self.name = f"torch fp32 on {device}" + (f", {len(self.views)} views" if len(self.views) > 1 else "")
+        self.name = f"torch fp32 on {self.device}" + (f", {len(self.views)} views" if len(self.views) > 1 else "")
         self.stride, self.halo_px = network.stride, network.halo_px
         self.readout, self.bands = readout, len(readout.bands)
 
@@ -102,6 +95,22 @@ class TorchBackend:
         scores = self.readout.scores(self.network(view.contiguous(memory_format=torch.channels_last)))
         back = torch.rot90(scores, -turns, (-2, -1))
         return back.flip(-1) if mirrored else back
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        SettingsError: It is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"a device {device!r}", reason, "use --device cpu") from None
+    return torch.device(device)
 
 
 def measure_speed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from rasterio.windows import Window
@@ -13,7 +13,7 @@ from eaves.errors import SettingsError
 from eaves.exchange.scores import encode
 from eaves.predict.backends import Backend
 from eaves.progress import OnProgress, Progress, ignore
-from eaves.scene import Scaling, Scene, Tile, plan_tiles
+from eaves.scene import Tile, plan_tiles
 
 _TILE_PX = 640
 
@@ -44,6 +44,27 @@ class Strip(NamedTuple):
 
     row: int
     levels: np.ndarray
+
+
+class Picture(Protocol):
+    """What is read by windows: a :class:`eaves.scene.Scene`, or more than its pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels ``(band, row, col)`` of a window and where they are valid; it may reach outside."""
+        ...
+
+
+class Rule(Protocol):
+    """What turns pixels into a network's input: a :class:`eaves.scene.Scaling`."""
+
+    def apply(self, image: np.ndarray, valid: np.ndarray, /) -> np.ndarray:
+        """Return float32 ``(c, h, w)``."""
+        ...
 
 
 def choose_layout(
@@ -78,7 +99,12 @@ def choose_layout(
 
 
 def stream_scores(
-    scene: Scene, scaling: Scaling, backend: Backend, layout: Layout, on_progress: OnProgress = ignore
+    scene: Picture,
+    scaling: Rule,
+    backend: Backend,
+    layout: Layout,
+    on_progress: OnProgress = ignore,
+    stage: str = "predict",
 ) -> Iterator[Strip]:
     """Run a network over a scene.
 
@@ -92,6 +118,7 @@ def stream_scores(
         backend: Runs the network.
         layout: From :func:`choose_layout`.
         on_progress: Is told after every batch.
+        stage: What to call the work.
 
     Yields:
         Strips from top to bottom that cover the scene exactly once.
@@ -128,13 +155,13 @@ def stream_scores(
                 fade = across.weights(tile.core.col_off, left, right)
                 sums[:, :, left:right] += inner * down.weights(core.row_off, top, bottom)[:, None] * fade
             done += len(batch)
-            on_progress(Progress("predict", done, total, "tiles"))
+            on_progress(Progress(stage, done, total, "tiles"))
         end = height if tiles is rows[-1] else core.row_off + core.height - blend
         ready = sums[:, : end - top]
         known = valid[layout.halo_px + top - core.row_off :][: end - top, layout.halo_px : layout.halo_px + width]
         yield Strip(top, encode(np.clip(ready, 0, 1), known))
         carried = sums[:, end - top :]
-    on_progress(Progress("predict", total, total, "tiles"))
+    on_progress(Progress(stage, total, total, "tiles"))
 
 
 class _Ramps:
@@ -159,7 +186,7 @@ def _columns(band: np.ndarray, tile: Tile) -> np.ndarray:
     return band[..., tile.core.col_off : tile.core.col_off + tile.read.width]
 
 
-def _bands(scene: Scene, rows: list[list[Tile]], layout: Layout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _bands(scene: Picture, rows: list[list[Tile]], layout: Layout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pixels that each row of tiles reads, one row ahead; rows shared with the band above are not read twice."""
     halo = layout.halo_px
     full = len(rows[0]) * layout.tile_px + 2 * halo

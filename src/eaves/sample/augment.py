@@ -41,6 +41,7 @@ def augment(
     rng: np.random.Generator,
     boxes: np.ndarray | None = None,
     instances: np.ndarray | None = None,
+    colors: int | None = None,
 ) -> Augmented:
     """Vary a chip at random; the arguments stay as they are.
 
@@ -55,6 +56,7 @@ def augment(
         rng: Source of chance.
         boxes: xyxy in pixels, ``(n, 4)``; become the boxes around their moved corners, clipped to the chip.
         instances: uint16 ``(h, w)``; moved as the mask.
+        colors: How many of the bands are colours; the others move with them and keep their values. By default all.
 
     Example:
         >>> chip = np.zeros((3, 8, 8), np.float32), np.zeros((8, 8), np.uint8), np.ones((8, 8), bool)
@@ -64,7 +66,7 @@ def augment(
     move = np.eye(3)
     image, planes, move = _turn(image, [mask, valid, instances], move, settings, rng)
     image, (mask, valid, instances), move = _warp(image, planes, move, settings, rng)
-    image = _recolor(image, valid, settings, rng)
+    _recolor(image[:colors], valid, settings, rng)
     image *= valid
     mask = np.where(valid, mask, np.uint8(UNKNOWN))
     if instances is not None:
@@ -147,7 +149,7 @@ def _move_boxes(boxes: np.ndarray, move: np.ndarray, shape: tuple[int, ...]) -> 
 # --- colour -----------------------------------------------------------------------------------------------------------
 
 
-def _recolor(image: np.ndarray, valid: np.ndarray, settings: AugmentSettings, rng: np.random.Generator) -> np.ndarray:
+def _recolor(image: np.ndarray, valid: np.ndarray, settings: AugmentSettings, rng: np.random.Generator) -> None:
     """Change colours in place; each change happens with its own chance."""
 
     def happens(amount: float) -> bool:
@@ -183,4 +185,5 @@ def _recolor(image: np.ndarray, valid: np.ndarray, settings: AugmentSettings, rn
         noise = np.empty(image.shape[1:], np.float32)
         for plane in image:
             plane += cv2.randn(noise, np.zeros(1), np.full(1, sigma))
-    return np.clip(image, 0, 1, out=image) if changed else image
+    if changed:
+        np.clip(image, 0, 1, out=image)

@@ -39,6 +39,7 @@ class ChipPlan:
         seed: Of everything drawn.
         credits: Makers and licences of the data.
         instances: Chips number their objects.
+        scores: Chips have their score maps.
         judge: ``test`` gives the scenes of split ``test`` as validation chips, in place of the others. What trains is
             the same either way.
 
@@ -66,8 +67,10 @@ class ChipPlan:
         credits: Sequence[str] = (),
         instances: bool = False,
         judge: Literal["val", "test"] = "val",
+        scores: bool = False,
     ) -> None:
-        self.settings, self.seed, self.credits, self.instances = settings, seed, tuple(credits), instances
+        self.settings, self.seed, self.credits = settings, seed, tuple(credits)
+        self.instances, self.scores = instances, scores
         self.classes = scenes[0].names
         self.gsd_m = settings.gsd_m or _middle_gsd(scenes)
         self.counts = {"train": Counts(), "val": Counts()}
@@ -104,6 +107,7 @@ class ChipPlan:
         seed: int = 0,
         instances: bool = False,
         judge: Literal["val", "test"] = "val",
+        scores: bool = False,
     ) -> ChipPlan:
         """Open a dataset and plan its chips.
 
@@ -112,7 +116,7 @@ class ChipPlan:
             LabelError: As :func:`eaves.sample.open_dataset`.
             SettingsError: As the class.
         """
-        return cls(open_dataset(dataset, settings.gsd_m), settings, seed, dataset.credits, instances, judge)
+        return cls(open_dataset(dataset, settings.gsd_m), settings, seed, dataset.credits, instances, judge, scores)
 
     def train(self, epoch: int) -> list[Draw]:
         """Return the training chips of an epoch.
@@ -154,7 +158,7 @@ class ChipPlan:
         Raises:
             SceneError: As :meth:`LabelledScene.chip`.
         """
-        return self.scenes[draw.scene].chip(draw.window, self.instances)
+        return self.scenes[draw.scene].chip(draw.window, self.instances, self.scores)
 
     def record(self, draw: Draw, split: str, angle_deg: float = 0.0) -> ChipRecord:
         """Read a chip with what a store tells about it.

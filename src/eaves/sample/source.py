@@ -13,6 +13,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from eaves.errors import LabelError
+from eaves.exchange.scoremap import open_scores
+from eaves.exchange.scores import NODATA
+from eaves.exchange.scoreview import ScoreView
 from eaves.exchange.vectors import read_vectors
 from eaves.labels import UNKNOWN, LabelLayer, overlap
 from eaves.labels.classes import class_index, warn_unnamed
@@ -36,12 +39,15 @@ class Chip(NamedTuple):
         valid: bool ``(h, w)``: there is imagery.
         instances: uint16 ``(h, w)``: objects numbered from 1 within the chip, 0 where there is none; or none, where
             nobody asked.
+        scores: uint8 ``(classes - 1, h, w)``: levels of the score maps of the classes but the background, as
+            :mod:`eaves.exchange.scores` has them; or none, where nobody asked. Where there is none, nothing is valid.
     """
 
     image: np.ndarray
     mask: np.ndarray
     valid: np.ndarray
     instances: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
 
 class LabelledScene:
@@ -94,6 +100,7 @@ class LabelledScene:
             )
         ]
         self._aoi = self._open_aoi(dataset.locate(entry.aoi)) if entry.aoi else None
+        self._scores_path = dataset.locate(entry.scores) if entry.scores else None
         self._keep: np.ndarray | None = None
 
     @property
@@ -111,20 +118,26 @@ class LabelledScene:
         """The image as the dataset names it."""
         return self.entry.image
 
-    def chip(self, window: Window, instances: bool = False) -> Chip:
+    def chip(self, window: Window, instances: bool = False, scores: bool = False) -> Chip:
         """Return image, mask and valid pixels of a window, which may reach outside the scene.
 
         Args:
             window: Rows and columns.
             instances: Number the objects too.
+            scores: Read the score map too; what has no score is not valid.
 
         Raises:
-            SceneError: Image or class raster cannot be decoded.
+            SceneError: Image, class raster or score map cannot be decoded.
+            LabelError: The dataset names no score map.
         """
         image, valid = self.scene.read(window)
+        levels = self._levels(window) if scores else None
+        if levels is not None:
+            valid &= (levels != NODATA).all(axis=0)
+            image *= valid
         mask = self.mask(window)
         mask[~valid] = UNKNOWN
-        return Chip(image, mask, valid, self.instances(window, mask) if instances else None)
+        return Chip(image, mask, valid, self.instances(window, mask) if instances else None, levels)
 
     def instances(self, window: Window, mask: np.ndarray) -> np.ndarray:
         """Number the objects of a window: polygons of vector labels, and connected regions of each class elsewhere.
@@ -200,12 +213,38 @@ class LabelledScene:
         _LOG.info("%s: %.1f%% of %d x %d px known", self.name, 100 * known / (rows * cols), cols, rows)
         return overview
 
+    def _levels(self, window: Window) -> np.ndarray:
+        if self._scores_path is None:
+            raise LabelError(
+                f"a score map of {self.name}",
+                "none",
+                "name one in the dataset (scores = …), or the model that makes it with --corrects",
+                because="a network that corrects scores learns from them",
+            )
+        return self._scores.read(window)
+
+    @cached_property
+    def _scores(self) -> ScoreView:
+        """Opened by those alone who ask for it."""
+        return self._open_scores(self._scores_path or "")
+
     # --- set-up -------------------------------------------------------------------------------------------------------
 
     def _open_aoi(self, path: str) -> LabelLayer:
         features = read_vectors(path)
         overlap(features, self.grid)
         return LabelLayer(features, self.grid)
+
+    def _open_scores(self, path: str) -> ScoreView:
+        scores = open_scores(path)
+        wanted = self.names[1:]
+        if missing := [name for name in wanted if name not in scores.classes]:
+            raise LabelError(
+                f"scores of {', '.join(wanted)} in {path}",
+                f"bands {', '.join(scores.classes)}, without {', '.join(missing)}",
+                "predict with a model of the dataset's classes",
+            )
+        return scores.on(self.grid, [scores.classes.index(name) for name in wanted])
 
     def _allowed(self, window: Window) -> np.ndarray:
         """Where this scene may know anything: inside the grid and in the cells that are kept."""

@@ -20,7 +20,7 @@ from eaves.sample.record import ChipRecord
 from eaves.sample.source import Chip
 
 PARTS = ("images", "masks", "valid", "instances")
-"""The arrays of a store, in the order of a chip's fields; the last only where chips have it."""
+"""The arrays of a store, in the order of a chip's first fields; the last where chips have it. Scores are not kept."""
 
 _HEADER_BYTES = 128
 
@@ -125,7 +125,7 @@ class Hdf5Writer:
 
 
 def _arrays(chip: Chip) -> list[tuple[str, np.ndarray]]:
-    return [(part, array) for part, array in zip(PARTS, chip, strict=True) if array is not None]
+    return [(part, array) for part, array in zip(PARTS, chip, strict=False) if array is not None]
 
 
 def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:

@@ -125,6 +125,18 @@ class Scene:
         other._set_grid(gsd_m)
         return other
 
+    def with_bands(self, count: int) -> Scene:
+        """Return the same scene with so many bands, where its file itself says which: red, green and blue out of more.
+
+        Where it does not, the scene as it is; the caller finds that its bands are too many.
+        """
+        named = [self.color_names.index(name) + 1 for name in ("red", "green", "blue") if name in self.color_names]
+        if not len(named) == count < len(self.bands):
+            return self
+        other = self._copy()
+        other.bands = tuple(named)
+        return other
+
     def fit(self, longest_px: int) -> Scene:
         """Return the same scene, made smaller where needed so that neither side has more pixels than this."""
         other = self._copy()

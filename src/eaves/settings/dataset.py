@@ -53,6 +53,7 @@ class SceneEntry(Settings):
         bands: Bands to read, 1-based.
         align: Move vector labels onto the image before use: all by one shift (``scene``), or each by the shift found
             around it (``block``).
+        scores: Score map of the image, for a recipe that corrects one.
     """
 
     image: str
@@ -63,6 +64,7 @@ class SceneEntry(Settings):
     gsd_m: Annotated[float, Field(gt=0)] | None = None
     bands: tuple[int, ...] | None = None
     align: Literal["none", "scene", "block"] = "none"
+    scores: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -151,7 +151,7 @@ class FitSettings(Settings):
     Attributes:
         epochs: Passes over the epoch's chips.
         batch: Chips in a step.
-        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        optimizer: ``adam``, ``adamw``, ``adagrad`` or ``sgd``.
         learning_rate: Peak rate.
         encoder_learning_rate: Rate of pretrained encoder weights; none uses ``learning_rate``.
         weight_decay: L2 penalty (decoupled with ``adamw``).
@@ -176,7 +176,7 @@ class FitSettings(Settings):
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch: Annotated[int, Field(ge=1)] = 8
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     encoder_learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from eaves.exchange.scores import decode_all
 from eaves.labels import UNKNOWN, Target
 from eaves.sample import Chip, ChipStore, augment
 from eaves.scene import Scaling
@@ -64,7 +65,7 @@ class Item(NamedTuple):
     """A chip, or a batch of them with one more axis in front, as training takes it.
 
     Attributes:
-        image: float32 ``(c, h, w)``, normalised.
+        image: float32 ``(c, h, w)``, normalised; below it the scores of every class, where the chip has scores.
         mask: uint8 ``(h, w)``: class, or UNKNOWN where nothing is known; what predictions are measured against.
         target: uint8 ``(h, w)``: what the network is to draw, or UNKNOWN.
     """
@@ -108,12 +109,29 @@ class Batches(TorchDataset[Item]):
         """Return a chip, varied and scaled."""
         chip = self.source.load(self.items[index])
         image, mask, valid, instances = self.scaling.scale(chip.image), chip.mask, chip.valid, chip.instances
+        bands = len(image)
+        if chip.scores is not None:
+            image = np.concatenate([image, decode_all(chip.scores)[0] * valid])
         if self.vary is not None:
             rng = np.random.default_rng((*self.seed, index))
-            image, mask, valid, instances, *_ = augment(image, mask, valid, self.vary, rng, instances=instances)
-        normal = self.scaling.normalize(image, valid)
+            image, mask, valid, instances, *_ = augment(
+                image, mask, valid, self.vary, rng, instances=instances, colors=bands
+            )
+        normal = np.concatenate([self.scaling.normalize(image[:bands], valid), image[bands:]])
         drawn = mask if self.target is None else self.target.draw(mask, instances)
         return Item(*(torch.from_numpy(np.ascontiguousarray(array)) for array in (normal, mask, drawn)))
+
+
+def inner(labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return the middle of labels: the pixels that a network without padding has logits for.
+
+    Args:
+        labels: ``(n, h, w)``.
+        like: What the network gave, ``(…, rows, cols)`` with ``rows <= h`` and ``cols <= w``.
+    """
+    height, width = like.shape[-2:]
+    top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
+    return labels[..., top : top + height, left : left + width]
 
 
 def class_counts(source: ChipSource, target: Target, at_most: int = 200) -> tuple[np.ndarray, np.ndarray]:

@@ -129,6 +129,7 @@ def prepare(recipe: Recipe, source: ChipSource, rank: int = 0) -> Prepared:
     target = Target.of(recipe.target, source.classes, source.gsd_m)
     readout = Readout(recipe.target, source.classes)
     network = build(recipe.model, channels, readout.channels)
+    _check_scores(network, source, recipe.target.kind)
     loaded = load_encoder(network, recipe.model.encoder_weights)
     if loaded.taken:
         log.info("encoder: %d tensors from %s; not taken %s", loaded.taken, loaded.source, loaded.skipped)
@@ -241,6 +242,20 @@ def _look_at(source: ChipSource) -> tuple[int, np.dtype]:
         )
     image = source.load(items[0]).image
     return image.shape[0], image.dtype
+
+
+def _check_scores(network: SegmentationNetwork, source: ChipSource, target: str) -> None:
+    """See that a network that corrects scores finds some, and is asked for classes."""
+    if not network.takes_scores:
+        return
+    if target != "classes":
+        raise SettingsError("target.kind = 'classes' for a corrector", repr(target), "leave target out of the recipe")
+    if source.load(source.train(0)[0]).scores is None:
+        raise SettingsError(
+            "chips with score maps for a corrector",
+            "chips without",
+            "train it on a DATASET.toml, with the model that it corrects: --corrects model.safetensors",
+        )
 
 
 def _scaling(source: ChipSource, dtype: np.dtype, channels: int, network: SegmentationNetwork) -> Scaling:

@@ -14,7 +14,7 @@ from eaves.labels import UNKNOWN
 from eaves.metrics import pixel_report
 from eaves.models import Readout, SegmentationNetwork
 from eaves.settings import FitSettings
-from eaves.train.data import Item
+from eaves.train.data import Item, inner
 
 
 class SegmentationTask(L.LightningModule):
@@ -109,7 +109,9 @@ class SegmentationTask(L.LightningModule):
             {"params": [p for p in self.network.parameters() if id(p) in slow], "lr": fit.encoder_learning_rate},
         ]
         groups = [group for group in groups if group["params"]]
-        if fit.optimizer == "sgd":
+        if fit.optimizer == "adagrad":
+            optimizer = torch.optim.Adagrad(groups, fit.learning_rate, weight_decay=fit.weight_decay)
+        elif fit.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, fit.learning_rate, fit.momentum, weight_decay=fit.weight_decay)
         else:
             kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
@@ -129,6 +131,7 @@ class SegmentationTask(L.LightningModule):
     def _step(self, batch: Item, stage: str) -> tuple[Tensor, Tensor]:
         image, mask, target = batch
         logits = self(image.contiguous(memory_format=torch.channels_last)).float()
+        mask, target = inner(mask, logits), inner(target, logits)
         terms = self.loss(logits, target, self.class_weights)
         loss = torch.stack(list(terms.values())).sum()
         prediction = self.readout.mask(logits.detach())

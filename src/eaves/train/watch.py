@@ -16,7 +16,7 @@ import torch
 from eaves.errors import EavesWarning
 from eaves.labels import UNKNOWN
 from eaves.progress import OnProgress, Progress
-from eaves.train.data import Item
+from eaves.train.data import Item, inner
 
 
 class Watch(L.Callback):
@@ -72,8 +72,9 @@ class CollapseAlarm(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Item, batch_idx: int
     ) -> None:
         """Count foreground; look every so many batches."""
-        known = batch.mask != UNKNOWN
-        self._labelled += int(torch.count_nonzero(batch.mask[known]))
+        mask = inner(batch.mask, outputs["prediction"])
+        known = mask != UNKNOWN
+        self._labelled += int(torch.count_nonzero(mask[known]))
         self._predicted += int(torch.count_nonzero(outputs["prediction"][known]))
         self._batches += 1
         if self._batches % self.every:

@@ -127,11 +127,8 @@ def _model_findings(scene: Scene, model: Path) -> Iterator[Finding]:
 
     try:
         card = read_card(model)
-        bands = len(scene.read(Window(0, 0, 1, 1))[0])
-        named = sum(name in scene.color_names for name in ("red", "green", "blue"))
-        if named == card.scaling.band_count < bands:  # then extraction takes the bands that the file names so
-            bands = named
-        card.scaling.check(scene.dtype, bands, scene.path)
+        seen = scene.with_bands(card.scaling.band_count)
+        card.scaling.check(scene.dtype, len(seen.read(Window(0, 0, 1, 1))[0]), scene.path)
     except EavesError as error:
         yield Finding("error", "model", str(error))
         return

@@ -14,7 +14,8 @@ from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import write_vectors
 from eaves.predict import Tta
 from eaves.progress import OnProgress, ignore
-from eaves.workflows.predict import Job, prepare
+from eaves.workflows.jobs import Job, prepare
+from eaves.workflows.refiners import open_refiner, refine_job
 from eaves.workflows.vectorize import FootprintBuilder, Footprints, Separate
 
 
@@ -39,6 +40,8 @@ def extract_footprints(
     batch: int | None = None,
     device: str = "auto",
     tta: Tta = "none",
+    refine: str | Path | None = None,
+    refine_changes: Sequence[str] = (),
     on_progress: OnProgress = ignore,
 ) -> Footprints:
     """Run a model over scenes and trace the outlines while it runs.
@@ -66,11 +69,14 @@ def extract_footprints(
         batch: Tiles at a time.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         tta: Views of each tile whose scores are averaged: ``none``, ``flip`` (4 of them) or ``d4`` (8).
+        refine: As for :func:`predict_scores`.
+        refine_changes: As for :func:`predict_scores`.
         on_progress: Is told after every batch.
 
     Raises:
-        SceneError: A scene cannot be read, or does not fit the model.
-        SettingsError: The model does not give what ``separate`` asks for, or a setting is outside its range.
+        SceneError: A scene cannot be read, or does not fit the model or the refiner.
+        SettingsError: There is no such refiner, the model does not give what ``separate`` asks for, or a setting is
+            outside its range.
         ModelFileError: The model file is damaged.
         OutputError: A result cannot be written.
 
@@ -83,6 +89,8 @@ def extract_footprints(
         raise SettingsError("at least one scene", "none", "name a raster")
     if scores is not None and len(paths) > 1:
         raise SettingsError("one scene with --scores", f"{len(paths)}", "run eaves predict for each scene")
+    if refine_changes and refine is None:
+        raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
     check_writable(out)
     if scores is not None:
         check_writable(Path(scores))
@@ -110,9 +118,11 @@ def extract_footprints(
             tta=tta,
             settings=settings,
         )
+        if refine is not None:
+            job = refine_job(job, open_refiner(refine, refine_changes, device=device), tile_px)
         builder = FootprintBuilder(
             job.scene.grid,
-            job.card.bands,
+            job.bands,
             threshold=threshold,
             min_area_m2=min_area_m2,
             simplify_px=simplify_px,
@@ -139,7 +149,7 @@ def _run(job: Job, builder: FootprintBuilder, scores: str | Path | None, on_prog
         for _, levels in job.strips(on_progress):
             builder.push(levels)
         return
-    with ScoreWriter(Path(scores), job.scene.grid, job.card.bands, job.note) as writer:
+    with ScoreWriter(Path(scores), job.scene.grid, job.bands, job.note) as writer:
         for row, levels in job.strips(on_progress):
             writer.write(row, levels)
             builder.push(levels)

@@ -12,17 +12,16 @@ from typing import Any
 
 from safetensors import safe_open
 
-from eaves.errors import EavesError, EavesWarning, SettingsError
+from eaves.errors import EavesWarning, SettingsError
 from eaves.exchange.provenance import fingerprint
-from eaves.exchange.scoremap import open_scores
-from eaves.exchange.vectors import read_metadata
 from eaves.metrics import MetricsReport
 from eaves.models import Card, read_card
 from eaves.settings import parse
 from eaves.train import read_curves
+from eaves.workflows.makers import Maker, find_maker
+from eaves.workflows.scoring import BOUNDARY_M
 
 _REPORT, _MODEL = "metrics.json", "model.safetensors"
-_RASTERS = (".tif", ".tiff")
 # What decides where, when or how fast a run was made, not what it learned.
 _NO_DIFFERENCE = {"name", "target.kind", "fit.seed", "fit.workers", "fit.processes", "fit.first_batch_s"}
 
@@ -37,6 +36,8 @@ class Entry:
         report: The evaluation's numbers.
         model: The model file that was evaluated, where it is known.
         card: That file's.
+        refiners: What was done to the model's scores before they were evaluated, in order.
+        scores: Name of the score map that was refined, where no model is known.
         name: What to call the model.
         place: What it was measured on; empty where nothing was.
     """
@@ -46,6 +47,8 @@ class Entry:
     report: MetricsReport | None = None
     model: Path | None = None
     card: Card | None = field(default=None, repr=False)
+    refiners: tuple[str, ...] = ()
+    scores: str = ""
     name: str = ""
     place: str = ""
 
@@ -70,7 +73,7 @@ def line_up(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[E
     Args:
         paths: Folders.
         names: One for each path; else the recipe's name with the settings in which recipes of one name differ, or
-            the folder's where there is no recipe.
+            the folder's where there is no recipe. Refiners follow it: ``coarse + crf``.
 
     Returns:
         Evaluations, and runs without any, in the order of the paths.
@@ -97,9 +100,12 @@ def line_up(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[E
     entries, lost = [], 0
     for file, given in reports.items():
         report = _read_report(file)
-        model, certain = _model_of(file, report, tuple(models))
+        path, _ = _split_mark(report.provenance.inputs.get("prediction", ""))
+        maker = find_maker(Path(path))
+        model, certain = _model_of(file, maker, tuple(models))
         lost += not certain
-        entries.append(Entry(given, file.parent, report, model, None if model is None else read_card(model)))
+        card = None if model is None else read_card(model)
+        entries.append(Entry(given, file.parent, report, model, card, maker.refiners, maker.scores))
     if lost:
         warnings.warn(
             f"{lost} of {len(reports)} evaluations are of a model that has changed or gone since: their rows have its "
@@ -107,7 +113,7 @@ def line_up(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[E
             EavesWarning,
             stacklevel=3,
         )
-    evaluated = {entry.model for entry in entries}
+    evaluated = {entry.model for entry in entries if not entry.refiners}
     entries += [
         Entry(given, file.parent, None, file, read_card(file))
         for file, given in models.items()
@@ -158,33 +164,15 @@ def _read_report(path: Path) -> MetricsReport:
 # --- whose evaluation it is -------------------------------------------------------------------------------------------
 
 
-def _model_of(report_file: Path, report: MetricsReport, models: Sequence[Path]) -> tuple[Path | None, bool]:
+def _model_of(report_file: Path, maker: Maker, models: Sequence[Path]) -> tuple[Path | None, bool]:
     """The model file, and whether that is certain (or at least not contradicted)."""
     above = next((folder / _MODEL for folder in report_file.parents if (folder / _MODEL).exists()), None)
-    path, _ = _split_mark(report.provenance.inputs.get("prediction", ""))
-    stated, mark = _maker(Path(path))
-    if not mark:
-        return above, True
-    for candidate in (stated, above, *models):
-        if candidate is not None and candidate.is_file() and fingerprint(candidate) == mark:
+    if not maker.mark:
+        return None if maker.scores else above, True
+    for candidate in (maker.model, above, *models):
+        if candidate is not None and candidate.is_file() and fingerprint(candidate) == maker.mark:
             return candidate.resolve(), True
     return None, False
-
-
-def _maker(prediction: Path, depth: int = 2) -> tuple[Path | None, str]:
-    """The model that made footprints or a score map, and its fingerprint, as the file's own notes say."""
-    if not depth or not prediction.is_file():
-        return None, ""
-    try:
-        raster = prediction.suffix.lower() in _RASTERS
-        note = open_scores(prediction).metadata if raster else read_metadata(prediction)
-    except EavesError:  # another program's file, which says nothing
-        return None, ""
-    inputs = note.get("inputs") or {}
-    inputs = inputs[0] if isinstance(inputs, list) else inputs  # of several scenes
-    if mark := inputs.get("model", {}).get("fingerprint"):
-        return Path(inputs["model"]["path"]), mark
-    return _maker(Path(inputs["scores"]["path"]), depth - 1) if "scores" in inputs else (None, "")
 
 
 def _split_mark(text: str) -> tuple[str, str]:
@@ -197,16 +185,20 @@ def _split_mark(text: str) -> tuple[str, str]:
 
 
 def _name_places(entries: Sequence[Entry]) -> None:
-    """Evaluations of one reference, inside one AOI, by one rule, are of one place."""
+    """Evaluations of one reference (of a dataset: one scene of it), inside one AOI, by one rule, are of one place."""
     keys: dict[int, Hashable] = {}
     paths: dict[Hashable, PurePath] = {}
     for index, entry in enumerate(entries):
         if entry.report is not None:
             source = entry.report.provenance
             reference, aoi = (_split_mark(source.inputs.get(role, "")) for role in ("reference", "aoi"))
-            rule = (source.settings.get("iou"), source.settings.get("min_area_m2"))
-            keys[index] = (reference[1] or reference[0], aoi[1] or aoi[0], *rule)
-            paths.setdefault(keys[index], PurePath(reference[0]).with_suffix("") if reference[0] else PurePath("?"))
+            rule = [source.settings.get(key) for key in ("iou", "min_area_m2", "scene")]
+            rule.append(source.settings.get("boundary_m", BOUNDARY_M))  # unmeasured is an empty cell, no other place
+            files = [_split_mark(text) for role, text in source.inputs.items() if role.startswith("labels")]
+            keys[index] = (reference[1] or reference[0], aoi[1] or aoi[0], *rule, *(mark or at for at, mark in files))
+            path = PurePath(reference[0]).with_suffix("") if reference[0] else PurePath("?")
+            scene = source.settings.get("scene")
+            paths.setdefault(keys[index], path / PurePath(scene).with_suffix("") if isinstance(scene, str) else path)
     labels = _short(paths)
     for index, key in keys.items():
         entries[index].place = labels[key]
@@ -218,11 +210,14 @@ def _name_models(entries: Sequence[Entry], names: Sequence[str] | None) -> None:
     for index, entry in enumerate(entries):
         if names is not None:
             entry.name = names[entry.given]
-        elif entry.card is None:
-            entry.name = folders[entry.folder]
-        else:
+            continue
+        if entry.card is not None:
             file = [] if entry.model is None or entry.model.name == _MODEL else [entry.model.stem]
-            entry.name = " ".join([entry.card.recipe.name, *file, *differences[index]])
+            made = " ".join([entry.card.recipe.name, *file, *differences[index]])
+        else:
+            made = entry.scores
+        # A folder's name is the evaluation's, refiners and all.
+        entry.name = " + ".join([made, *entry.refiners]) if made else folders[entry.folder]
     targets: dict[str, set[str]] = {}
     for entry in entries:
         targets.setdefault(entry.name, set()).add(entry.target)
@@ -230,10 +225,11 @@ def _name_models(entries: Sequence[Entry], names: Sequence[str] | None) -> None:
         if len(targets[entry.name]) > 1 and entry.target:
             entry.name += f" · {entry.target}"
     # One model measured twice at one place differs by how it was run: it is not two runs of one kind.
-    times = Counter((entry.model, entry.place) for entry in entries if entry.model is not None)
+    # So do the same scores refined twice by one name.
+    times = Counter((entry.model, entry.name, entry.place) for entry in entries if entry.model or entry.scores)
     for entry in entries:
-        if entry.model is not None and times[entry.model, entry.place] > 1:
-            entry.name += f" · {entry.folder.name}"
+        if times[entry.model, entry.name, entry.place] > 1:
+            entry.name += f" · {entry.folder.name if entry.model else folders[entry.folder]}"
 
 
 def _differences(entries: Sequence[Entry]) -> list[list[str]]:

@@ -2,87 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rasterio.windows import Window
-
-from eaves.errors import SceneError, SettingsError
+from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.rasters import ScoreWriter
-from eaves.models import Card, load_model
-from eaves.predict import Layout, Strip, TorchBackend, Tta, choose_layout, stream_scores
+from eaves.predict import Layout, Tta
 from eaves.progress import OnProgress, ignore
-from eaves.scene import Scene
-from eaves.workflows.provenance import provenance
-
-
-class Job(NamedTuple):
-    """A model set up for a scene.
-
-    Attributes:
-        scene: On the grid of the model's resolution.
-        card: The model's.
-        layout: Tiles.
-        backend: Runs the network.
-        note: Provenance.
-    """
-
-    scene: Scene
-    card: Card
-    layout: Layout
-    backend: TorchBackend
-    note: dict[str, Any]
-
-    def strips(self, on_progress: OnProgress = ignore) -> Iterator[Strip]:
-        """Stream the scores."""
-        return stream_scores(self.scene, self.card.scaling, self.backend, self.layout, on_progress)
-
-
-def prepare(
-    verb: str,
-    scene: str | Path,
-    model: str | Path,
-    *,
-    nodata: float | None = None,
-    bands: tuple[int, ...] | None = None,
-    ground_gsd_m: float | None = None,
-    allow_vrt: bool = False,
-    tile_px: int | None = None,
-    batch: int | None = None,
-    device: str = "auto",
-    tta: Tta = "none",
-    settings: dict[str, Any] | None = None,
-) -> Job:
-    """Open a scene and a model and fit them to each other; arguments as in :func:`predict_scores`.
-
-    Raises:
-        SceneError: The scene cannot be read, or does not fit the model.
-        ModelFileError: The model file is damaged.
-    """
-    network, card = load_model(model)
-    opened = Scene(scene, nodata=nodata, bands=bands, ground_gsd_m=ground_gsd_m, allow_vrt=allow_vrt)
-    rgb = tuple(opened.color_names.index(name) + 1 for name in ("red", "green", "blue") if name in opened.color_names)
-    if bands is None and len(rgb) == card.scaling.band_count < len(opened.bands):
-        # A fourth band (infrared, say) beside bands that the file itself calls red, green and blue.
-        opened = Scene(scene, nodata=nodata, bands=rgb, ground_gsd_m=ground_gsd_m, allow_vrt=allow_vrt)
-    if card.gsd_m is not None:
-        if opened.native_gsd_m is None:
-            raise SceneError(
-                f"a known ground resolution of {scene}",
-                "no CRS and no stated resolution",
-                "state the pixel's size in metres with --ground-gsd-m",
-                because=f"the model works at {card.gsd_m} m a pixel",
-            )
-        opened = opened.at(card.gsd_m)
-    image, _ = opened.read(Window(0, 0, 1, 1))
-    card.scaling.check(image.dtype, len(image), str(scene))
-    backend = TorchBackend(network, card.readout, device, tta)
-    layout = choose_layout(backend, opened.shape, tile_px, batch)
-    # Tiles and batches shape the work, not the result; what shapes it goes into the provenance.
-    shaping = {"gsd_m": opened.gsd_m, "bands": opened.bands, "nodata": opened.nodata, "tta": tta, **(settings or {})}
-    return Job(opened, card, layout, backend, provenance(verb, {"scene": scene, "model": model}, shaping))
+from eaves.workflows.jobs import prepare
+from eaves.workflows.refiners import open_refiner, refine_job
 
 
 class Prediction(NamedTuple):
@@ -114,6 +44,8 @@ def predict_scores(
     batch: int | None = None,
     device: str = "auto",
     tta: Tta = "none",
+    refine: str | Path | None = None,
+    refine_changes: Sequence[str] = (),
     on_progress: OnProgress = ignore,
 ) -> Prediction:
     """Write the score map of a scene: a COG with a band a class (without the background), uint8, 254 is a score of 1.
@@ -135,10 +67,14 @@ def predict_scores(
         batch: Tiles at a time.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         tta: Views of each tile whose scores are averaged: ``none``, ``flip`` (4 of them) or ``d4`` (8).
+        refine: Sharpen the scores to the image while they are made, as :func:`eaves.refine_scores` with this refiner;
+            the result equals the two steps.
+        refine_changes: Settings of the refiner, such as ``iterations=8``.
         on_progress: Is told after every batch.
 
     Raises:
-        SceneError: The scene cannot be read, or does not fit the model.
+        SceneError: The scene cannot be read, or does not fit the model or the refiner.
+        SettingsError: There is no such refiner, or a setting of it is wrong.
         ModelFileError: The model file is damaged.
         OutputError: ``out`` cannot be written.
 
@@ -148,6 +84,8 @@ def predict_scores(
     out = Path(out)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise SettingsError("a score map that ends in .tif", str(out), "change the name")
+    if refine_changes and refine is None:
+        raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
     check_writable(out)
     job = prepare(
         "predict",
@@ -162,7 +100,9 @@ def predict_scores(
         device=device,
         tta=tta,
     )
-    with ScoreWriter(out, job.scene.grid, job.card.bands, job.note) as writer:
+    if refine is not None:
+        job = refine_job(job, open_refiner(refine, refine_changes, device=device), tile_px)
+    with ScoreWriter(out, job.scene.grid, job.bands, job.note) as writer:
         for row, levels in job.strips(on_progress):
             writer.write(row, levels)
     return Prediction(out, job.scene.shape, job.scene.gsd_m, job.layout)

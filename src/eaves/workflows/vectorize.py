@@ -24,7 +24,7 @@ from eaves.workflows.provenance import provenance
 Separate = Literal["auto", "none", "border", "distance"]
 """How buildings that touch are parted: by what the score map offers, not at all, or by the band of this name."""
 
-_MIN_SEED_M2 = 5.0  # with less, noise breaks pieces off; sheds that touch a house go to it
+_MIN_SEED_M2 = 12.0  # with less, noise breaks pieces off; sheds that touch a house go to it
 
 
 class Footprints(NamedTuple):
@@ -58,7 +58,7 @@ class FootprintBuilder:
         separate: How buildings that touch are parted; ``auto`` takes what the bands offer.
         seed_score: Seed score that a building reaches somewhere; by default the method's.
         min_fall: How far the seed score falls between two buildings; by default the method's.
-        min_seed_m2: Smaller parts of a building are not parted off; 5 by default.
+        min_seed_m2: Smaller parts of a building are not parted off; 12 by default.
 
     Attributes:
         method: How buildings are parted, none where they are not.
@@ -207,9 +207,9 @@ def vectorize_scores(
         separate: How to part buildings that touch: ``border`` or ``distance`` takes the map's band of that name,
             ``auto`` the one that there is, ``none`` leaves them together.
         seed_score: Seed score that a building reaches somewhere: 0.5 by default for ``border``, 0.55 for ``distance``.
-        min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.5 by
+        min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.4 by
             default for ``border``, 0.3 for ``distance``; a smaller one parts more.
-        min_seed_m2: A part that is smaller where it meets its neighbour belongs to it; 5 by default. In square pixels
+        min_seed_m2: A part that is smaller where it meets its neighbour belongs to it; 12 by default. In square pixels
             where nothing tells a pixel's size.
         on_progress: Is told after every strip.
 
