@@ -102,7 +102,7 @@ def run(place: Place, work: Path, seed: int, correctors: list[str], changes: lis
         maps[side] = coarse / f"{side}.tif"
         if not maps[side].exists():
             eaves("predict", image, "--model", model, "-o", maps[side], *place.extra)
-    measure(maps["test"], place.test, coarse)
+    measure(maps["test"], place.test, coarse, place.gsd_m)
     beside = []
     for name in correctors:
         folder = work / f"{name}-{seed}"
@@ -115,17 +115,17 @@ def run(place: Place, work: Path, seed: int, correctors: list[str], changes: lis
             eaves("refine", place.test_image, maps["test"], *trained, "-o", folder / "test.tif", *place.extra)
             # What it learned by heart shows on the tile that it learned from.
             eaves("refine", place.tile_image, maps["tile"], *trained, "-o", folder / "tile.tif", *place.extra)
-        measure(folder / "test.tif", place.test, folder)
-        measure(folder / "tile.tif", place.tile, folder, "learned_from")
+        measure(folder / "test.tif", place.test, folder, place.gsd_m)
+        measure(folder / "tile.tif", place.tile, folder, place.gsd_m, "learned_from")
         beside.append(f"{name.removeprefix('corrector').strip('-') or 'corrector'}={folder / 'test.tif'}")
     crf = work / f"crf-{seed}"
     gsd = ["--gsd-m", place.gsd_m]
     if not (crf / "crf.toml").exists():
-        eaves("tune", maps["tile"], place.tile, "-o", crf / "crf.toml", *gsd)
+        eaves("tune", maps["tile"], place.tile, "-o", crf / "crf.toml", *gsd, "--part-px", 1200)
     if not (crf / "test.tif").exists():
         refine = ["--with", crf / "crf.toml", "-o", crf / "test.tif"]
         eaves("refine", place.test_image, maps["test"], *refine, *gsd, *place.extra)
-    measure(crf / "test.tif", place.test, crf)
+    measure(crf / "test.tif", place.test, crf, place.gsd_m)
     study = work / f"study-{seed}"
     if not (study / "study.json").exists():
         trained = work / f"corrector-{seed}" / "model.safetensors"
@@ -133,9 +133,9 @@ def run(place: Place, work: Path, seed: int, correctors: list[str], changes: lis
         eaves("study", maps["test"], place.test, "--with", trained, "-o", study, *shown)
 
 
-def measure(scores: Path, reference: Path, folder: Path, name: str = "test") -> None:
+def measure(scores: Path, reference: Path, folder: Path, gsd_m: float, name: str = "test") -> None:
     if not (folder / name / "metrics.json").exists():
-        eaves("evaluate", scores, reference, "-o", folder / name)
+        eaves("evaluate", scores, reference, "-o", folder / name, "--gsd-m", gsd_m)
 
 
 # --- places -----------------------------------------------------------------------------------------------------------

@@ -337,7 +337,6 @@ def test_another_resolution_of_a_picture_without_one(tmp_path):
     [
         {"aoi": "a.gpkg"},
         {"nodata": 0},
-        {"gsd_m": 1.0},
         {"separate": "border"},
         {"seed_score": 0.4},
         {"iou": 0.3},

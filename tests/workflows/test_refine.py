@@ -246,3 +246,15 @@ def test_a_resume_with_another_model_is_refused(city, coarse, corrector, tmp_pat
     for given in (other, None):
         with pytest.raises(TrainingError, match="that the run began with"):
             train_model("corrector", city / "dataset.toml", corrector.parent, corrects=given, **again)
+
+
+def test_maps_of_two_resolutions_are_measured_on_one_grid(city, scores, corrector, tmp_path):
+    still = eaves.refine_scores(city / "scene.tif", scores, corrector, tmp_path / "0.tif", changes=["iterations=0"])
+    reference = city / "dataset.toml"
+    fine = eaves.evaluate_footprints(still.scores, reference, tmp_path / "a").report.pixels
+    coarse = eaves.evaluate_footprints(scores, reference, tmp_path / "b").report.pixels
+    raised = eaves.evaluate_footprints(scores, reference, tmp_path / "c", gsd_m=0.5).report.pixels
+    assert coarse.pixels < 0.3 * fine.pixels
+    assert raised.pixels == fine.pixels
+    assert np.abs(np.array(raised.confusion) - np.array(fine.confusion)).max() < 0.01 * fine.pixels  # rounding blends
+    assert raised.boundary_px == fine.boundary_px

@@ -96,6 +96,8 @@ def test_a_corrector_shows_its_filters(tile, tmp_path):
 def test_what_is_tuned_can_be_taken(tile, tmp_path):
     found = eaves.tune_crf(tile / "scores.tif", tile / "d.toml", tmp_path / "crf.toml", iterations=1)
     assert found.miou > found.before
+    part = eaves.tune_crf(tile / "scores.tif", tile / "d.toml", tmp_path / "part.toml", iterations=1, part_px=100)
+    assert part.before != found.before
     made = eaves.refine_scores(tile / "a.tif", tile / "scores.tif", tmp_path / "crf.toml", tmp_path / "r.tif")
     report = eaves.evaluate_footprints(made.scores, tile / "d.toml", tmp_path / "e").report.pixels
     assert report.miou == pytest.approx(found.miou, abs=0.005)  # levels, and the lattice's place

@@ -145,6 +145,7 @@ def tune(
     scene: str | None = None,
     gsd_m: float | None = None,
     iterations: int = 5,
+    part_px: int | None = None,
     quiet: Quiet = False,
 ) -> None:
     """Search the energies of a dense CRF that suit a tile with good labels; eaves refine --with takes the result.
@@ -156,11 +157,19 @@ def tune(
         scene: Which scene of the dataset, where there are several and the map does not say.
         gsd_m: Ground size of a pixel in metres to work at; the map's own where none is given.
         iterations: Of the mean field.
+        part_px: Search on the middle of the tile alone, a square of this side.
     """
     from eaves.workflows.tune import tune_crf
 
     with watched(quiet) as on_progress:
         found = tune_crf(
-            scores, reference, out, scene=scene, gsd_m=gsd_m, iterations=iterations, on_progress=on_progress
+            scores,
+            reference,
+            out,
+            scene=scene,
+            gsd_m=gsd_m,
+            iterations=iterations,
+            part_px=part_px,
+            on_progress=on_progress,
         )
     say(quiet, f"mean IoU {found.before:.3f} -> {found.miou:.3f} with {found.options}, in {out}")

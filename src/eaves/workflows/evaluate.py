@@ -77,7 +77,8 @@ def evaluate_footprints(
         min_seed_m2: As for :func:`vectorize_scores`.
         iou: From which a match counts.
         min_area_m2: Smaller objects are left out on both sides.
-        gsd_m: Pixel size for comparing two vector files without a scene; 0.3 by default.
+        gsd_m: Pixel size for comparing two vector files, 0.3 by default without a scene; or a score map with a DATASET,
+            whose scores are then interpolated: maps of several resolutions are compared fairly on one grid.
         boundary_m: How far a boundary reaches inside, in metres, for boundary IoU; 2 by default. Where the size of a
             pixel is not known, boundaries are not measured.
         on_progress: Is told after every strip.
@@ -97,7 +98,7 @@ def evaluate_footprints(
     tuning = {"seed_score": seed_score, "min_fall": min_fall, "min_seed_m2": min_seed_m2}
     parted = separate not in ("auto", "none") or set(tuning.values()) != {None}
     if Path(reference).suffix.lower() == ".toml":
-        others = {"--aoi": aoi, "--nodata": nodata, "--gsd-m": gsd_m, "--separate": parted or None}
+        others = {"--aoi": aoi, "--nodata": nodata, "--separate": parted or None}
         others |= {"--iou": None if iou == 0.5 else iou, "--min-area-m2": min_area_m2 or None}
         _check_for_dataset(prediction, [name for name, value in others.items() if value is not None])
         return evaluate_classes(
@@ -107,6 +108,7 @@ def evaluate_footprints(
             scene=scene,
             threshold=threshold,
             scale=scale,
+            gsd_m=gsd_m,
             boundary_m=boundary_m,
             on_progress=on_progress,
         )

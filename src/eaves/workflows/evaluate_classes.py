@@ -35,6 +35,7 @@ def evaluate_classes(
     scene: str | Path | None = None,
     threshold: float = 0.5,
     scale: float | None = None,
+    gsd_m: float | None = None,
     boundary_m: float | None = None,
     on_progress: OnProgress = ignore,
 ) -> Evaluation:
@@ -52,6 +53,7 @@ def evaluate_classes(
             the only one, else the one that the map's own notes name.
         threshold: Score from which a pixel belongs to the only class.
         scale: Score of one unit of a foreign integer score map.
+        gsd_m: Ground size of a pixel to compare at, with scores interpolated; the map's own where none is given.
         boundary_m: How far a boundary reaches inside, in metres; 2 where the pixel's size is known.
         on_progress: Is told after every strip.
 
@@ -71,16 +73,19 @@ def evaluate_classes(
         )
     entry = choose_scene(dataset, None if scene is None else str(scene), scores.metadata)
     labelled = open_labels(scores, entry, dataset)
+    if gsd_m is not None:
+        labelled = LabelledScene(entry, dataset, gsd_m)
+    view = scores.on(labelled.grid if gsd_m is not None else scores.grid, bands)
     gsd_m = labelled.scene.gsd_m or map_gsd_m(scores)
     reach = boundary_reach(boundary_m, gsd_m)
     tally = PixelTally(names, reach)
-    rows, cols = scores.shape
-    for row, levels in scores.strips(_STRIP):
-        truth = labelled.chip(Window(0, row, cols, levels.shape[1])).mask
-        guess = decide(levels[bands], threshold)
+    rows, cols = view.shape
+    for row in range(0, rows, _STRIP):
+        window = Window(0, row, cols, min(_STRIP, rows - row))
+        truth, guess = labelled.chip(window).mask, decide(view.read(window), threshold)
         truth[guess == UNKNOWN] = UNKNOWN
         tally.push(truth, guess)
-        on_progress(Progress("compare", row + levels.shape[1], rows, "rows"))
+        on_progress(Progress("compare", row + window.height, rows, "rows"))
     settings: dict[str, Any] = {"scene": entry.image, "gsd_m": gsd_m}
     settings |= {"threshold": threshold} if len(bands) == 1 else {}
     settings |= {} if reach is None else {"boundary_m": BOUNDARY_M if boundary_m is None else boundary_m}
