@@ -136,7 +136,7 @@ def study_refinement(
     note = provenance("study", inputs | {f"beside {name}": path for name, path in (beside or {}).items()}, settings)
     with whole_file(out / "study.json") as partial:
         partial.write_text(json.dumps({**note, "steps": rows}, indent=2) + "\n", encoding="utf-8")
-    steps_figure(rows, names, out / "steps.png", title=f"{Path(str(refiner)).stem} on {entry.image}")
+    steps_figure(rows, names, out / "steps.png", title=f"{opened.name} on {entry.image}")
     places = _places(seen.changed, scored, close_ups)
     _draw(scored, opened.refiner, labelled, order, others, seen, places, out)
     return Study(out, rows)
@@ -215,7 +215,7 @@ def _draw(
         strips = (view.read(Window(0, row, cols, 1))[:, :, ::thin] for row in range(0, rows, thin))
         tile.append((name, class_picture(np.concatenate([decide(strip, 0.5) for strip in strips]))))
     tile += [("after", class_picture(seen.last)), ("reference", class_picture(seen.reference))]
-    pictures_figure([tile], out / "tile.png", classes=names, cell=4.0)
+    pictures_figure([tile[at : at + 3] for at in range(0, len(tile), 3)], out / "tile.png", classes=names, cell=5.0)
     before_after, close = [], []
     for number, place in enumerate(places):
         halo = refiner.halo_px
