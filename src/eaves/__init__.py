@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eaves.models import load_model, save_model
     from eaves.scene import Scene
     from eaves.settings import Dataset, Recipe, load_dataset, load_recipe
+    from eaves.workflows.color import color_footprints
     from eaves.workflows.compare import compare_runs
     from eaves.workflows.demo import demo_city
     from eaves.workflows.doctor import doctor_scene
@@ -36,6 +37,7 @@ _HOMES = {
     "EavesWarning": "errors",
     "Recipe": "settings",
     "Scene": "scene",
+    "color_footprints": "workflows.color",
     "compare_runs": "workflows.compare",
     "demo_city": "workflows.demo",
     "doctor_scene": "workflows.doctor",
@@ -63,6 +65,7 @@ __all__ = [
     "Recipe",
     "Scene",
     "__version__",
+    "color_footprints",
     "compare_runs",
     "demo_city",
     "doctor_scene",

@@ -3,17 +3,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from eaves.errors import EavesWarning, LabelError
 from eaves.exchange.coco import check_coco, describe_crowd, describe_objects, is_coco, paint_coco, read_coco
 from eaves.exchange.coco_masks import decode_rle, encode_rle, outline_objects, pack_counts, unpack_counts
+from eaves.exchange.cocofile import write_coco
 
 SHAPE = (30, 40)
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -231,3 +235,60 @@ def test_the_rules_find_what_breaks_them(change, problem):
     assert check_coco(coco(sound)) == []
     (found,) = check_coco(coco(sound | change))
     assert problem in found
+
+
+# --- runs of a part, and footprints as a file -------------------------------------------------------------------------
+
+
+@given(mask=masks, row=st.integers(0, 5), col=st.integers(0, 5), more=st.integers(0, 4))
+def test_runs_of_a_part_are_those_of_the_whole(mask, row, col, more):
+    size = (mask.shape[0] + row + more, mask.shape[1] + col + more)
+    whole = np.zeros(size, bool)
+    whole[row : row + mask.shape[0], col : col + mask.shape[1]] = mask
+    assert encode_rle(mask, at=(row, col), size=size) == encode_rle(whole)
+    assert (decode_rle(encode_rle(whole)) == whole).all()
+
+
+def footprints_table():
+    grid = GeoBox((30, 40), Affine(0.3, 0, 500_000.1, 0, -0.3, 4_000_000.7), "EPSG:32645")
+    plain = shapely.Polygon([(2.25, 3.5), (12.125, 3.5), (12.125, 9.75), (2.25, 9.75)])
+    court = shapely.box(15, 5, 30, 20).difference(shapely.box(18, 8, 26, 17))
+    edge = shapely.box(36, 26, 40, 30)
+    a = grid.affine
+    shapes = gpd.GeoSeries([plain, court, edge]).affine_transform([a.a, a.b, a.d, a.e, a.c, a.f])
+    table = gpd.GeoDataFrame({"score": [0.9, 0.8, 0.7]}, geometry=shapes, crs="EPSG:32645")
+    return grid, table, (plain, court, edge)
+
+
+def test_footprints_come_back_from_their_file(tmp_path):
+    grid, table, shapes = footprints_table()
+    write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid, metadata={"version": "1"})
+    data = json.loads((tmp_path / "f.coco.json").read_text())
+    assert check_coco(data) == []
+    assert [one["score"] for one in data["annotations"]] == [0.9, 0.8, 0.7]
+    assert [isinstance(one["segmentation"], dict) for one in data["annotations"]] == [False, True, False]
+    assert data["info"]["eaves"] == {"version": "1"}
+    back = read_coco(data, "f.coco.json", "north.tif", (30, 40))
+    for got, wanted in zip(back.geometry, shapes, strict=True):
+        assert shapely.symmetric_difference(got, wanted).area < 1e-6  # those on pixel edges exactly, holes and all
+
+
+def test_footprints_outside_the_image_are_cut_at_its_edge(tmp_path):
+    grid, table, _ = footprints_table()
+    table.geometry = table.geometry.translate(0.3, 0)
+    write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid)
+    data = json.loads((tmp_path / "f.coco.json").read_text())
+    assert data["annotations"][2]["bbox"] == pytest.approx([37, 26, 3, 4], abs=1e-6)
+
+
+def test_classes_are_categories_and_an_empty_table_is_a_file(tmp_path):
+    grid, table, _ = footprints_table()
+    table["class"] = ["house", "shed", "house"]
+    write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid)
+    data = json.loads((tmp_path / "f.coco.json").read_text())
+    assert [one["name"] for one in data["categories"]] == ["house", "shed"]
+    assert [one["category_id"] for one in data["annotations"]] == [1, 2, 1]
+    write_coco(table.iloc[:0], tmp_path / "e.coco.json", image="north.tif", grid=grid)
+    empty = json.loads((tmp_path / "e.coco.json").read_text())
+    assert check_coco(empty) == []
+    assert empty["annotations"] == []

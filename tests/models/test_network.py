@@ -1,4 +1,4 @@
-"""The contract of every network, for whatever stands in MODELS."""
+"""The contract of every segmentation network, for whatever stands in MODELS."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from eaves.models import MODELS, SegmentationNetwork, build, scores
 from eaves.settings import ModelSettings
 
+SEGMENTATION = [name for name, kind in MODELS.items() if issubclass(kind, SegmentationNetwork)]
 
-@pytest.fixture(scope="module", params=MODELS)
+
+@pytest.fixture(scope="module", params=SEGMENTATION)
 def arch(request: pytest.FixtureRequest) -> str:
     return request.param
 

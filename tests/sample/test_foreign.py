@@ -21,8 +21,8 @@ from rasterio.windows import Window
 from eaves.errors import LabelError, OutputError, SceneError
 from eaves.exchange.coco import check_coco
 from eaves.labels import UNKNOWN
+from eaves.labels.objects import number_objects
 from eaves.sample import Chip, ChipPlan, ChipRecord, ChipStore, open_chips, write_chips
-from eaves.sample.objects import number_objects
 from eaves.settings import ChipSettings
 
 TWO, THREE = ("ground", "building"), ("ground", "building", "road")

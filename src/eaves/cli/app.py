@@ -50,6 +50,15 @@ Tta = Annotated[
     Literal["none", "flip", "d4"],
     Parameter(help="Average the scores of each tile's mirror images (flip, 4 views), and its quarter turns (d4, 8)."),
 ]
+Nms = Annotated[
+    Literal["hard", "gaussian", "linear"] | None,
+    Parameter(help="With a network of objects: how overlapping detections are treated; gaussian, linear: Soft-NMS."),
+]
+DetectionsPerMpx = Annotated[
+    float | None, Parameter(help="With a network of objects: its cap on detections in a million pixels.")
+]
+RoofColors = Annotated[bool, Parameter(help="Add what colour each roof is, and its share of blue.")]
+OnlyColor = Annotated[str | None, Parameter(help="Keep the roofs of this colour alone, such as blue, red or white.")]
 RefineWith = Annotated[
     str | None, Parameter(help="Sharpen the scores to the image, as eaves refine --with does: crf, or a corrector.")
 ]

@@ -1,4 +1,4 @@
-"""Commands that run over scenes: predict, vectorize, extract, evaluate."""
+"""Commands that run over scenes: predict, vectorize, extract, color, evaluate."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from eaves.cli.app import (
     AllowVrt,
     Bands,
     Batch,
+    DetectionsPerMpx,
     Device,
     GroundGsd,
     MinArea,
     MinFall,
     MinSeed,
+    Nms,
     Nodata,
+    OnlyColor,
     Out,
     Quiet,
     RefineSet,
     RefineWith,
+    RoofColors,
     Scale,
     SeedScore,
     SeparateBy,
@@ -48,6 +52,8 @@ def predict(
     batch: Batch = None,
     device: Device = "auto",
     tta: Tta = "none",
+    nms: Nms = None,
+    detections_per_mpx: DetectionsPerMpx = None,
     refine: RefineWith = None,
     refine_set: RefineSet = None,
     quiet: Quiet = False,
@@ -74,6 +80,8 @@ def predict(
             batch=batch,
             device=device,
             tta=tta,
+            nms=nms,
+            detections_per_mpx=detections_per_mpx,
             refine=refine,
             refine_changes=refine_set or (),
             on_progress=on_progress,
@@ -81,6 +89,8 @@ def predict(
     rows, cols = made.shape
     gsd = "in pixel space" if made.gsd_m is None else f"at {made.gsd_m:.3g} m"
     say(quiet, f"{cols} x {rows} px {gsd} in {made.scores} (tiles of {made.layout.tile_px} px)")
+    if made.instances is not None:
+        say(quiet, f"{made.number} objects in {made.instances}")
 
 
 @app.command
@@ -148,8 +158,12 @@ def extract(
     batch: Batch = None,
     device: Device = "auto",
     tta: Tta = "none",
+    nms: Nms = None,
+    detections_per_mpx: DetectionsPerMpx = None,
     refine: RefineWith = None,
     refine_set: RefineSet = None,
+    roof_color: RoofColors = False,
+    only_color: OnlyColor = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn scenes into footprints: the main job, in one pass.
@@ -184,13 +198,45 @@ def extract(
             batch=batch,
             device=device,
             tta=tta,
+            nms=nms,
+            detections_per_mpx=detections_per_mpx,
             refine=refine,
             refine_changes=refine_set or (),
+            roof_color=roof_color,
+            only_color=only_color,
             on_progress=on_progress,
         )
     took = f"{time.monotonic() - began:.0f} s"
     left_out = f"{made.dropped} smaller than {min_area_m2:g} left out"
+    left_out += f", {made.covered} that others cover" if made.covered else ""
+    left_out += f", {made.other_color} that are not {only_color}" if made.other_color else ""
     say(quiet, f"{made.number} footprints in {made.path}; {left_out}; {took}")
+
+
+@app.command
+def color(
+    layer: Path,
+    scene: str,
+    *,
+    out: Out,
+    only: OnlyColor = None,
+    nodata: Nodata = None,
+    bands: Bands = None,
+    allow_vrt: AllowVrt = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what colour the roofs of a layer are, from an image: columns roof_color and blue_share.
+
+    Args:
+        layer: Footprints, or labels.
+        scene: Raster file or URL, with 8-bit red, green and blue.
+        out: .gpkg, .parquet, .geojson or .fgb.
+    """
+    from eaves.workflows.color import color_footprints
+
+    made = color_footprints(layer, scene, out, only=only, nodata=nodata, bands=numbers(bands), allow_vrt=allow_vrt)
+    told = ", ".join(f"{count} {name}" for name, count in made.counts.items())
+    say(quiet, f"{made.number} roofs in {made.path} ({told})")
 
 
 @app.command
@@ -206,6 +252,7 @@ def evaluate(
     scale: Scale = None,
     iou: float = 0.5,
     min_area_m2: float = 0.0,
+    min_score: float | None = None,
     gsd_m: float | None = None,
     boundary_m: float | None = None,
     separate: SeparateBy = "auto",
@@ -224,6 +271,7 @@ def evaluate(
         scene: The image: gives the grid, the valid pixels and the picture. With a DATASET, which of its scenes.
         iou: From which a match of objects counts.
         min_area_m2: Smaller objects are left out on both sides.
+        min_score: Footprints with a lower score count for average precision alone.
         gsd_m: Pixel size for comparing two vector files without a scene.
         boundary_m: How far a boundary reaches inside for boundary IoU, in metres; 2 where none is given.
     """
@@ -241,6 +289,7 @@ def evaluate(
             scale=scale,
             iou=iou,
             min_area_m2=min_area_m2,
+            min_score=min_score,
             gsd_m=gsd_m,
             boundary_m=boundary_m,
             separate=separate,

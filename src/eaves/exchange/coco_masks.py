@@ -20,26 +20,33 @@ from rasterio.features import shapes as trace_shapes
 _FIRST_CHARACTER, _MORE, _SIGN, _BITS = 48, 0x20, 0x10, 5
 
 
-def encode_rle(mask: np.ndarray, *, compress: bool = True) -> dict[str, Any]:
+def encode_rle(
+    mask: np.ndarray, *, compress: bool = True, at: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """Encode a mask.
 
     Args:
         mask: ``(h, w)``; what is not 0 is set.
         compress: Pack the runs into text.
+        at: Row and column of the mask in the image, whose other pixels are not set.
+        size: Rows and columns of the image; by default the mask's own.
 
     Returns:
-        ``{"size": [h, w], "counts": …}``, fit for JSON.
+        ``{"size": [rows, cols], "counts": …}``, fit for JSON.
 
     Example:
         >>> encode_rle(np.array([[0, 1], [0, 1]]), compress=False)
         {'size': [2, 2], 'counts': [2, 2]}
     """
-    flat = np.asarray(mask, bool).ravel(order="F")
-    turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(turns, prepend=0, append=flat.size).tolist()
-    if flat.size and flat[0]:
-        counts = [0, *counts]
-    rows, cols = mask.shape
+    rows, cols = size or mask.shape
+    col, row = np.nonzero(np.asarray(mask, bool).T)
+    place = (col + at[1]) * rows + row + at[0]  # runs go down the columns
+    ends = np.flatnonzero(np.diff(place) > 1)
+    turns = np.empty(0, np.int64)
+    if len(place):
+        turns = np.column_stack([place[np.r_[0, ends + 1]], place[np.r_[ends, -1]] + 1]).ravel()
+    counts = np.diff(turns, prepend=0, append=rows * cols).tolist()
+    counts = counts[:-1] if len(counts) > 1 and not counts[-1] else counts
     return {"size": [int(rows), int(cols)], "counts": pack_counts(counts) if compress else counts}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from eaves.errors import SettingsError
 from eaves.labels.classes import UNKNOWN
+from eaves.labels.objects import number_objects
 from eaves.settings import TargetSettings
 
 OUTSIDE, INSIDE, BORDER = range(3)
@@ -18,7 +19,7 @@ class Target(NamedTuple):
     """A way to draw labels, on a grid of one resolution.
 
     Attributes:
-        kind: ``classes``, ``border`` or ``distance``.
+        kind: ``classes``, ``border``, ``distance`` or ``instances``.
         names: What the network tells apart: one name a channel of its softmax.
         border_px: Width of the rim inside a building.
         ignore_px: Width of the band on either side of the rim that is UNKNOWN.
@@ -47,8 +48,8 @@ class Target(NamedTuple):
             >>> Target.of(TargetSettings(kind="border", border_m=0.6), ("background", "building"), 0.3).border_px
             2.0
         """
-        if settings.kind == "classes":
-            return cls("classes", classes)
+        if settings.kind in ("classes", "instances"):
+            return cls(settings.kind, classes)
         if len(classes) != 2:
             raise SettingsError(
                 f"a dataset of two classes for target.kind = {settings.kind!r}",
@@ -73,7 +74,7 @@ class Target(NamedTuple):
 
         Returns:
             uint8 ``(h, w)``: index into ``names``, or UNKNOWN. Near an edge of what is known, where an outline just
-            beyond it could change the answer, that is UNKNOWN too.
+            beyond it could change the answer, that is UNKNOWN too. For ``instances``, int32 numbers of the objects.
 
         Example:
             >>> mask = np.zeros((5, 7), np.uint8)
@@ -83,6 +84,8 @@ class Target(NamedTuple):
         """
         if self.kind == "classes":
             return mask
+        if self.kind == "instances":
+            return number_objects(mask, instances).astype(np.int32)
         distance, sure = signed_distance(mask, instances)
         unknown = mask == UNKNOWN
         # The nearest outline is ``distance`` away, or nearer, but no nearer than this.

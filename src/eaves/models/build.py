@@ -9,7 +9,8 @@ from eaves.models.coarse import CoarseFcn
 from eaves.models.corrector import Corrector
 from eaves.models.deeplab import DeepLabV3Plus
 from eaves.models.deeplab_lite import DeepLabV3Lite
-from eaves.models.network import SegmentationNetwork
+from eaves.models.maskrcnn import MaskRcnn
+from eaves.models.network import Network
 from eaves.models.options import options_of
 from eaves.models.segnet import SegNet
 from eaves.models.smp import ARCHITECTURES, Smp
@@ -17,11 +18,12 @@ from eaves.models.unet import UNet
 from eaves.models.unet28 import UNet28
 from eaves.settings import ModelSettings, parse
 
-MODELS: dict[str, type[SegmentationNetwork]] = {
+MODELS: dict[str, type[Network]] = {
     "coarse": CoarseFcn,
     "corrector": Corrector,
     "deeplabv3lite": DeepLabV3Lite,
     "deeplabv3plus": DeepLabV3Plus,
+    "maskrcnn": MaskRcnn,
     "segnet": SegNet,
     "smp": Smp,
     "unet": UNet,
@@ -29,7 +31,7 @@ MODELS: dict[str, type[SegmentationNetwork]] = {
 }
 
 
-def build(settings: ModelSettings, in_channels: int, classes: int) -> SegmentationNetwork:
+def build(settings: ModelSettings, in_channels: int, classes: int) -> Network:
     """Build a network with random weights; :func:`eaves.models.load_encoder` brings pretrained ones.
 
     Args:

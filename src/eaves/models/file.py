@@ -14,14 +14,14 @@ from eaves.errors import ModelFileError, SettingsError
 from eaves.exchange.atomic import whole_file
 from eaves.models.build import build
 from eaves.models.card import CARD_KEY, Card
-from eaves.models.network import SegmentationNetwork
+from eaves.models.network import Network
 from eaves.models.tensors import read_metadata, read_tensors
 from eaves.settings import parse
 
 FORMAT_VERSION = 1
 
 
-def save_model(path: str | Path, network: SegmentationNetwork, card: Card, *, half: bool = False) -> None:
+def save_model(path: str | Path, network: Network, card: Card, *, half: bool = False) -> None:
     """Write a network and its card as one file, whole or not at all.
 
     Args:
@@ -60,7 +60,7 @@ def save_model(path: str | Path, network: SegmentationNetwork, card: Card, *, ha
         save_file(tensors, aside, {CARD_KEY: card.model_dump_json(), "format": "pt"})
 
 
-def load_model(path: str | Path) -> tuple[SegmentationNetwork, Card]:
+def load_model(path: str | Path) -> tuple[Network, Card]:
     """Read a model file.
 
     Args:

@@ -1,4 +1,4 @@
-"""What every segmentation network keeps to, whatever is inside it."""
+"""What every network keeps to, whatever is inside it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SegmentationNetwork(nn.Module, ABC):
-    """Normalised image → logits of the same size.
-
-    A new architecture states ``stride`` and ``halo_px`` and implements :meth:`logits`; its options are the
-    keyword-only arguments of its constructor.
+class Network(nn.Module, ABC):
+    """What training, prediction and the model file know of any network.
 
     Args:
         in_channels: Bands of the input.
         classes: Classes to tell apart, the background included; at least 2.
 
     Attributes:
-        stride: Sides of the image that :meth:`logits` sees are multiples of this. Where two windows overlap, they
-            can only agree exactly when they start a multiple of it apart.
+        stride: Where two windows overlap, the network can only agree exactly with itself when they start a multiple of
+            it apart; sides of the image that it works on are multiples of it.
         halo_px: How far around a pixel the network looks, rounded up to a multiple of ``stride``.
         takes_scores: The input has the scores of every class, the background's first, below the image's bands.
         input_channels: Of the input: bands, and scores where it takes them.
-        out_channels: 1 for two classes (the logit of the second), else ``classes``.
         encoder_name: Name in segmentation-models-pytorch of the submodule ``encoder``, for which pretrained weights
             exist; None where there is no such submodule.
+        parts: Submodules that weights of the same architecture, trained for other classes, may fill.
         pretrained: Names of the parameters that started from pretrained weights.
         mean: What the network expects to be subtracted from an image in [0, 1], one a band or one for all.
         std: What it expects to be divided by after that.
@@ -37,6 +34,7 @@ class SegmentationNetwork(nn.Module, ABC):
     halo_px: int
     takes_scores: bool = False
     encoder_name: str | None = None
+    parts: tuple[str, ...] = ("encoder",)
     pretrained: frozenset[str] = frozenset()
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
@@ -48,6 +46,45 @@ class SegmentationNetwork(nn.Module, ABC):
         self.in_channels = in_channels
         self.classes = classes
         self.input_channels = in_channels + (classes if self.takes_scores else 0)
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that started from pretrained weights; empty where none did."""
+        return [parameter for name, parameter in self.named_parameters() if name in self.pretrained]
+
+    def padded(self, image: Tensor) -> Tensor:
+        """Pad an image at the bottom and the right to multiples of ``stride``.
+
+        With zeros: the mean colour after normalisation, and what invalid pixels are, too.
+
+        Args:
+            image: ``(n, input_channels, h, w)`` float, normalised; ``h, w >= 1``.
+
+        Raises:
+            ValueError: The image has another number of dimensions or bands, or no pixels.
+        """
+        if image.ndim != 4 or image.shape[1] != self.input_channels or 0 in image.shape:
+            raise ValueError(f"expected (n, {self.input_channels}, h, w) with pixels, got {tuple(image.shape)}")
+        height, width = image.shape[-2:]
+        below, right = -height % self.stride, -width % self.stride
+        return F.pad(image, (0, right, 0, below)) if below or right else image
+
+
+class SegmentationNetwork(Network):
+    """Normalised image → logits of the same size.
+
+    A new architecture states ``stride`` and ``halo_px`` and implements :meth:`logits`; its options are the
+    keyword-only arguments of its constructor.
+
+    Args:
+        in_channels: Bands of the input.
+        classes: Classes to tell apart, the background included; at least 2.
+
+    Attributes:
+        out_channels: 1 for two classes (the logit of the second), else ``classes``.
+    """
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(in_channels, classes)
         self.out_channels = 1 if classes == 2 else classes
 
     @abstractmethod
@@ -60,8 +97,7 @@ class SegmentationNetwork(nn.Module, ABC):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits of an image of any size.
 
-        The image is padded at the bottom and the right to multiples of ``stride``, with zeros: the mean colour after
-        normalisation, and what invalid pixels are, too. The padding is cut off the result.
+        The image is padded as :meth:`padded` does. The padding is cut off the result.
 
         Args:
             image: ``(n, input_channels, h, w)`` float, normalised; ``h, w >= 1``.
@@ -77,17 +113,7 @@ class SegmentationNetwork(nn.Module, ABC):
             >>> UNet28(in_channels=3, classes=2)(torch.zeros(1, 3, 33, 47)).shape
             torch.Size([1, 1, 33, 47])
         """
-        if image.ndim != 4 or image.shape[1] != self.input_channels or 0 in image.shape:
-            raise ValueError(f"expected (n, {self.input_channels}, h, w) with pixels, got {tuple(image.shape)}")
-        height, width = image.shape[-2:]
-        below, right = -height % self.stride, -width % self.stride
-        if below or right:
-            image = F.pad(image, (0, right, 0, below))
-        return self.logits(image)[..., :height, :width]
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that started from pretrained weights; empty where none did."""
-        return [parameter for name, parameter in self.named_parameters() if name in self.pretrained]
+        return self.logits(self.padded(image))[..., : image.shape[-2], : image.shape[-1]]
 
 
 def scores(logits: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from eaves.errors import EavesWarning, ModelFileError, SettingsError
+from eaves.models.build import MODELS
 from eaves.models.card import CARD_KEY
 from eaves.models.file import read_card
-from eaves.models.network import SegmentationNetwork
+from eaves.models.network import Network
 from eaves.models.tensors import read_tensors
 
 FOLDER = "EAVES_WEIGHTS"
@@ -33,6 +34,16 @@ COCO_VOC_PARTS = {
     "aspp0": "aspp0",
     "concat_projection": "concat_projection",
 }
+# A published network of instances, Mask R-CNN on ResNet-50: its parts are these of ours.
+COCO = "coco"
+COCO_FILE = "maskrcnn_resnet50_fpn.safetensors"
+COCO_ENCODER = "resnet50"
+COCO_PARTS = {"backbone.body": "encoder", "backbone.fpn": "pyramid", "rpn": "rpn", "roi_heads": "roi_heads"}
+COCO_CREDIT = (
+    "Mask R-CNN with ResNet-50 trained on ImageNet and COCO (torchvision, BSD-3); ImageNet's terms ask for research "
+    "use (image-net.org)"
+)
+
 COCO_VOC_CREDIT = (
     "DeepLabV3 with MobileNetV2 trained on ImageNet, COCO and PASCAL VOC (tensorflow/models, Apache-2.0); ImageNet's "
     "terms ask for research use (image-net.org)"
@@ -58,7 +69,7 @@ class Loaded:
     credit: str | None = None
 
 
-def load_encoder(network: SegmentationNetwork, weights: str) -> Loaded:
+def load_encoder(network: Network, weights: str) -> Loaded:
     """Fill a network's encoder with pretrained weights, and tell the network the colours they were trained for.
 
     ``imagenet`` takes ``<encoder>.safetensors`` (without ``tu-``) from the folder that the environment variable
@@ -70,13 +81,18 @@ def load_encoder(network: SegmentationNetwork, weights: str) -> Loaded:
     trained on ImageNet, COCO and PASCAL VOC. It fills all of ``deeplabv3lite`` but the logits, and the encoder of other
     networks on ``mobilenet_v2``. A path to that file is told by its keys (``concat_projection.``, …).
 
+    ``coco`` takes torchvision's Mask R-CNN on ResNet-50, trained on COCO: ``maskrcnn_resnet50_fpn.safetensors`` from
+    that folder, else torchvision's hub. It fills all of ``maskrcnn`` with ``resnet50`` but what tells COCO's classes
+    apart, and the encoder of other networks on it. A path to such a file is told by its keys (``roi_heads.``, …), older
+    ones too. A model file of Eaves fills as much of a network of its own architecture.
+
     The first convolution of 3 bands is fitted to others: with more, the first three keep their weights and the rest
     get the three's mean; with fewer, each gets the mean; all are then scaled by ``3 / bands``, so that activations
     keep their size. The network's ``mean`` and ``std`` are fitted the same way, without the scaling.
 
     Args:
         network: Changed in place: its weights, ``pretrained``, ``mean`` and ``std``.
-        weights: ``none``, ``imagenet``, ``coco-voc``, or a path.
+        weights: ``none``, ``imagenet``, ``coco``, ``coco-voc``, or a path.
 
     Returns:
         What was taken, what not, and whom to credit.
@@ -110,8 +126,8 @@ def load_encoder(network: SegmentationNetwork, weights: str) -> Loaded:
         )
     if missing:
         warnings.warn(
-            f"{len(missing)} of {len(taken) + len(missing)} tensors of the encoder {name!r} are not in {found.source} "
-            f"and start at random: {_some(missing)}",
+            f"{len(missing)} of {len(taken) + len(missing)} tensors of {' and '.join(found.parts)} ({name!r}) are not "
+            f"in {found.source} and start at random: {_some(missing)}",
             EavesWarning,
             stacklevel=2,
         )
@@ -132,7 +148,7 @@ class _Found:
     parts: tuple[str, ...] = ("encoder",)
 
 
-def _find(network: SegmentationNetwork, name: str, weights: str) -> _Found:
+def _find(network: Network, name: str, weights: str) -> _Found:
     folder = os.environ.get(FOLDER, "")
     if weights == COCO_VOC:
         if not folder or not (Path(folder) / COCO_VOC_FILE).is_file():
@@ -143,6 +159,15 @@ def _find(network: SegmentationNetwork, name: str, weights: str) -> _Found:
                 because="no hub has it as safetensors",
             )
         return _from_file(network, name, Path(folder) / COCO_VOC_FILE)
+    if weights == COCO:
+        if name != COCO_ENCODER:
+            raise SettingsError(
+                f"options.encoder = {COCO_ENCODER!r} for encoder_weights = {COCO!r}", repr(name), "use 'imagenet'"
+            )
+        local = Path(folder) / COCO_FILE
+        if folder and local.is_file():
+            return _from_file(network, name, local)
+        return _mask_rcnn(network, _coco_from_hub(), "hub")
     if weights != "imagenet":
         return _from_file(network, name, Path(weights))
     credit = IMAGENET_CREDIT.format(encoder=name)
@@ -153,15 +178,18 @@ def _find(network: SegmentationNetwork, name: str, weights: str) -> _Found:
     return _Found("hub", _prefixed("encoder", tensors), mean, std, credit)
 
 
-def _from_file(network: SegmentationNetwork, name: str, path: Path) -> _Found:
+def _from_file(network: Network, name: str, path: Path) -> _Found:
     tensors, metadata = read_tensors(path)
     if CARD_KEY in metadata:
         scaling = read_card(path).scaling
-        inside = {key: value for key, value in tensors.items() if key.startswith("encoder.")}
-        return _Found(str(path), inside, scaling.mean, scaling.std)
+        parts = network.parts if read_card(path).recipe.model.arch in _names_of(network) else ("encoder",)
+        inside = {key: value for key, value in tensors.items() if key.startswith(tuple(f"{part}." for part in parts))}
+        return _Found(str(path), inside, scaling.mean, scaling.std, parts=parts)
     if "concat_projection.0.weight" in tensors:
         renamed = {_rename(key): value for key, value in tensors.items()}
         return _Found(str(path), renamed, (0.5,), (0.5,), COCO_VOC_CREDIT, tuple(COCO_VOC_PARTS.values()))
+    if any(key.startswith("roi_heads.") for key in tensors):
+        return _mask_rcnn(network, tensors, str(path))
     if not name.startswith("tu-"):
         return _Found(str(path), _prefixed("encoder", tensors), IMAGENET_MEAN, IMAGENET_STD)
     import timm
@@ -182,6 +210,40 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _rename(key: str) -> str:
     part, _, rest = key.partition(".")
     return f"{COCO_VOC_PARTS.get(part, part)}.{rest}"
+
+
+def _mask_rcnn(network: Network, tensors: Mapping[str, Tensor], source: str) -> _Found:
+    """Torchvision's Mask R-CNN under our names; those of its first years are brought up to date."""
+    renamed = {}
+    for key, value in tensors.items():
+        key = re.sub(r"^(backbone\.fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", key)
+        key = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
+        key = re.sub(
+            r"^(roi_heads\.mask_head)\.mask_fcn(\d)\.", lambda found: f"{found[1]}.{int(found[2]) - 1}.0.", key
+        )
+        part = next((part for part in COCO_PARTS if key.startswith(f"{part}.")), None)
+        renamed[key if part is None else COCO_PARTS[part] + key.removeprefix(part)] = value
+    return _Found(source, renamed, IMAGENET_MEAN, IMAGENET_STD, COCO_CREDIT, network.parts)
+
+
+def _coco_from_hub() -> dict[str, Tensor]:
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    url = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.url
+    try:
+        return torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise ModelFileError(
+            f"COCO weights of Mask R-CNN from {url}",
+            f"no answer ({type(error).__name__}: {str(error).splitlines()[0]})",
+            f"connect to the network once, or put {COCO_FILE} into a folder and name that folder in the environment "
+            f"variable {FOLDER}",
+        ) from error
+
+
+def _names_of(network: Network) -> list[str]:
+    """Architectures of a recipe that build networks of this kind."""
+    return [arch for arch, kind in MODELS.items() if kind is type(network)]
 
 
 def _from_hub(name: str) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:

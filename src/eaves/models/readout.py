@@ -12,6 +12,8 @@ from eaves.settings import TargetSettings
 class Readout:
     """How the channels of a network become score maps and a mask.
 
+    Networks that find objects give no logits; their maps have the classes' names.
+
     Two maps come from a network of two classes that draws more than classes, and the second one helps to part
     buildings that touch: ``building`` and ``border`` (the chance that a pixel is the rim of a building), or
     ``building`` and ``distance`` (the expected distance to the outline, from 0, ``clip_m`` outside, over 0.5, on the
@@ -33,9 +35,9 @@ class Readout:
 
     def __init__(self, settings: TargetSettings, classes: tuple[str, ...]) -> None:
         self.kind = settings.kind
-        more = () if settings.kind == "classes" else (settings.kind,)
+        more = () if settings.kind in ("classes", "instances") else (settings.kind,)
         self.bands: tuple[str, ...] = (*classes[1:], *more)
-        self.channels = {"classes": len(classes), "border": 3, "distance": settings.n_bins}[settings.kind]
+        self.channels = {"border": 3, "distance": settings.n_bins}.get(settings.kind, len(classes))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Turn logits into score maps.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -114,14 +114,14 @@ def choose_device(device: str) -> torch.device:
 
 
 def measure_speed(
-    backend: Callable[[np.ndarray], np.ndarray],
+    backend: Callable[[np.ndarray], Any],
     channels: int,
     *,
     tile_px: int = 1024,
     repeats: int = 3,
     least_s: float = 0.5,
 ) -> float:
-    """Measure how fast a network turns a tile into scores, in megapixels a second.
+    """Measure how fast a network turns a tile into scores or objects, in megapixels a second.
 
     The median of some measurements, each of one tile or as many as its least time holds, after one tile that does not
     count. Reading, tracing and halos are not in it: on a whole scene a tile with its halo is larger than its core.

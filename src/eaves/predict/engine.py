@@ -133,17 +133,17 @@ def stream_scores(
     across = _Ramps(width, layout.tile_px, blend)
     down = _Ramps(height, layout.tile_px, blend)
     carried: np.ndarray | None = None  # sums of the rows that the tiles below still add to
-    for tiles, (image, valid) in zip(rows, _bands(scene, rows, layout), strict=True):
+    for tiles, (image, valid) in zip(rows, bands_of_rows(scene, rows, layout), strict=True):
         core = tiles[0].core
         top, bottom = max(0, core.row_off - blend), min(height, core.row_off + core.height + blend)
         sums = np.zeros((backend.bands, bottom - top, width), np.float32)
         if carried is not None:
             sums[:, : carried.shape[1]] = carried
-        wanted = [tile for tile in tiles if _columns(valid, tile).any()]
+        wanted = [tile for tile in tiles if columns(valid, tile).any()]
         done += len(tiles) - len(wanted)
         for start in range(0, len(wanted), layout.batch):
             batch = wanted[start : start + layout.batch]
-            inputs = np.stack([scaling.apply(_columns(image, tile), _columns(valid, tile)) for tile in batch])
+            inputs = np.stack([scaling.apply(columns(image, tile), columns(valid, tile)) for tile in batch])
             for tile, scores in zip(batch, backend(inputs), strict=True):  # (k, h, w)
                 left = max(0, tile.core.col_off - blend)
                 right = min(width, tile.core.col_off + tile.core.width + blend)
@@ -181,13 +181,13 @@ class _Ramps:
         return ramp.astype(np.float32)
 
 
-def _columns(band: np.ndarray, tile: Tile) -> np.ndarray:
-    """What a tile reads, out of its band of rows, which begins a halo left of the scene."""
+def columns(band: np.ndarray, tile: Tile) -> np.ndarray:
+    """Return what a tile reads, out of its row's pixels, which begin a halo left of the scene."""
     return band[..., tile.core.col_off : tile.core.col_off + tile.read.width]
 
 
-def _bands(scene: Picture, rows: list[list[Tile]], layout: Layout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pixels that each row of tiles reads, one row ahead; rows shared with the band above are not read twice."""
+def bands_of_rows(scene: Picture, rows: list[list[Tile]], layout: Layout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read the pixels that each row of tiles sees, one row ahead; what two rows of tiles share is not read twice."""
     halo = layout.halo_px
     full = len(rows[0]) * layout.tile_px + 2 * halo
 

@@ -16,9 +16,9 @@ import numpy as np
 from eaves.errors import LabelError, SceneError
 from eaves.exchange.coco import check_coco, describe_crowd, describe_objects, is_coco, paint_coco
 from eaves.labels import UNKNOWN
+from eaves.labels.objects import number_objects
 from eaves.sample.chipfiles import read_image, suffix_of, write_image
 from eaves.sample.chipstore import ChipStore
-from eaves.sample.objects import number_objects
 from eaves.sample.record import ChipRecord, check_head, damaged
 from eaves.sample.source import Chip
 

@@ -19,9 +19,9 @@ from odc.geo.geobox import GeoBox
 from eaves.errors import LabelError, OutputError, SceneError
 from eaves.exchange.esri import DEFINITION, MAP, STATISTICS, EsriTally, Kind, map_lines, parse_esri
 from eaves.labels import UNKNOWN
+from eaves.labels.objects import number_objects
 from eaves.sample.chipfiles import IMAGE_SUFFIXES, read_image, read_planes, write_image, write_plane
 from eaves.sample.chipstore import ChipStore
-from eaves.sample.objects import number_objects
 from eaves.sample.record import ChipRecord, damaged, parse_index
 from eaves.sample.source import Chip
 from eaves.sample.split import strip_split

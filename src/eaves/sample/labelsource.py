@@ -15,6 +15,7 @@ from eaves.exchange.vectors import read_vectors
 from eaves.labels import UNKNOWN, Align, ClassTable, LabelLayer, align_features, overlap
 from eaves.labels.burn import extents_meet
 from eaves.labels.classes import class_index
+from eaves.labels.colors import of_color
 from eaves.sample.classraster import ClassRaster
 from eaves.scene import Scene
 from eaves.settings import LabelSource
@@ -66,6 +67,9 @@ def open_label_source(
         raise LabelError("vectors to move onto the image", told, "set align = 'none', or give the labels as polygons")
     if source.values is not None and source.colors is not None:
         raise LabelError(f"values or colors for {source.path}", "both", "keep the one that the file has")
+    if source.roof_color is not None and (source.values or source.colors):
+        told = f"roof_color = {source.roof_color!r} for the class raster {source.path}"
+        raise LabelError("polygons for roof_color", told, "give the labels as polygons")
     if source.values is not None:
         return [Painter(ClassRaster(path, ClassTable.of_values(source.values, names), scene), UNKNOWN, source.path)]
     if source.colors is not None:
@@ -87,11 +91,11 @@ def open_label_source(
             )
         features = read_vectors(path, layer=source.layer)
         _check_place(features, source, scene, image)
-        features = _aligned(features, source, scene, align)
+        features = _colored(_aligned(features, source, scene, align), source, scene)
         return [_painter(features, class_index(source.class_ or names[1], names), source, scene)]
     marks = _on_ground(marks, scene)
     _check_place(marks, source, scene, image)
-    marks = _aligned(marks, source, scene, align)
+    marks = _colored(_aligned(marks, source, scene, align), source, scene)
     values = _classes_of(marks, source, names)
     values[marks["crowd"].to_numpy()] = UNKNOWN
     order = [UNKNOWN, *range(len(names))]
@@ -113,6 +117,17 @@ def _aligned(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene, alig
     moved, report = align_features(features, scene, align, width_m=source.width_m)
     _LOG.info("%s on %s: %s", source.path, scene.name, report)
     return moved
+
+
+def _colored(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene) -> gpd.GeoDataFrame:
+    """Leave out what is of another colour than the wanted one; crowds stay."""
+    if source.roof_color is None:
+        return features
+    wanted = of_color(features, scene, source.roof_color)
+    if "crowd" in features:
+        wanted |= features["crowd"].to_numpy(bool)
+    _LOG.info("%s on %s: %d of %d are %s", source.path, scene.name, wanted.sum(), len(wanted), source.roof_color)
+    return gpd.GeoDataFrame(features[wanted])
 
 
 def _check_place(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene, image: str) -> None:

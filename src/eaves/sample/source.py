@@ -19,9 +19,9 @@ from eaves.exchange.scoreview import ScoreView
 from eaves.exchange.vectors import read_vectors
 from eaves.labels import UNKNOWN, LabelLayer, overlap
 from eaves.labels.classes import class_index, warn_unnamed
+from eaves.labels.objects import number_objects
 from eaves.sample.classraster import ClassRaster
 from eaves.sample.labelsource import open_label_source
-from eaves.sample.objects import number_objects
 from eaves.sample.overview import Overview
 from eaves.scene import Scene, window_grid
 from eaves.settings import Dataset, SceneEntry

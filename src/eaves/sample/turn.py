@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from eaves.errors import SettingsError
 from eaves.labels import UNKNOWN
-from eaves.sample.objects import number_objects
+from eaves.labels.objects import number_objects
 from eaves.sample.source import Chip
 
 _WARPED = ("uint8", "uint16", "int16", "float32", "float64")

@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, model_validator
 from eaves.errors import SettingsError
 from eaves.settings.base import Settings, load_toml, parse, suggest
 
+RoofColor = Literal["white", "grey", "black", "red", "brown", "yellow", "green", "blue", "purple"]
+"""Colours that a roof can have; :mod:`eaves.labels.colors` tells them apart."""
+
 
 class LabelSource(Settings):
     """One file of labels for one scene.
@@ -25,6 +28,8 @@ class LabelSource(Settings):
         colors: Class → RGB colours that mean it, as ``#RRGGBB``.
         categories: Class → categories of an annotation file (COCO, LabelMe, VIA) that mean it; without it and without
             ``class``, categories are classes.
+        roof_color: Only polygons of this colour, as the image shows them, are of the class; others are as if they were
+            not in the file. For a network of blue roofs, say, to which other roofs are background.
         negative_if_empty: A file without features is meant: the scene is background.
     """
 
@@ -37,6 +42,7 @@ class LabelSource(Settings):
     values: dict[str, tuple[int, ...]] | None = None
     colors: dict[str, tuple[str, ...]] | None = None
     categories: dict[str, tuple[str, ...]] | None = None
+    roof_color: RoofColor | None = None
     negative_if_empty: bool = False
 
 

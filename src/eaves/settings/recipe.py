@@ -20,7 +20,8 @@ class ModelSettings(Settings):
     Attributes:
         arch: A key of ``eaves.models.MODELS``.
         encoder_weights: ``none``, ``imagenet`` (a local file where ``EAVES_WEIGHTS`` has one, else the library's
-            hub), ``coco-voc`` (DeepLabV3 on MobileNetV2, a local file), or the path of a safetensors file.
+            hub), ``coco`` (Mask R-CNN on ResNet-50, a local file or torchvision's hub), ``coco-voc`` (DeepLabV3 on
+            MobileNetV2, a local file), or the path of a safetensors file.
         options: Keyword arguments of the architecture.
     """
 
@@ -95,23 +96,23 @@ class AugmentSettings(Settings):
 
 
 class TargetSettings(Settings):
-    """What the network learns to draw of the labels. All kinds but ``classes`` need a dataset of two classes.
+    """What the network learns to draw of the labels. ``border`` and ``distance`` need a dataset of two classes.
 
-    ``classes``: the classes themselves. ``border``: outside, inside, and border, the rim inside a building, so that
-    touching neighbours have a rim twice as wide between them. ``distance``: the signed distance to the outline,
-    positive inside, truncated and quantised.
+    ``classes``: the classes themselves. ``instances``: every object by itself, for networks that find objects.
+    ``border``: outside, inside, and border, the rim inside a building, so that touching neighbours have a rim twice as
+    wide between them. ``distance``: the signed distance to the outline, positive inside, truncated and quantised.
 
     Source: distance as Yuan 2016, https://arxiv.org/abs/1602.06564, section 3.2.
 
     Attributes:
-        kind: ``classes``, ``border`` or ``distance``.
+        kind: ``classes``, ``border``, ``distance`` or ``instances``.
         border_m: Width of the rim in metres (pixels where nothing tells a pixel's size), as the other lengths.
         ignore_m: Width of a band on either side of the rim that nobody judges, because labels are off by so much.
         n_bins: Equal steps of distance, an even number.
         clip_m: Largest distance told; farther is the last step.
     """
 
-    kind: Literal["classes", "border", "distance"] = "classes"
+    kind: Literal["classes", "border", "distance", "instances"] = "classes"
     border_m: Annotated[float, Field(gt=0)] = 0.6
     ignore_m: Annotated[float, Field(ge=0)] = 0.0
     n_bins: Annotated[int, Field(ge=2, le=254, multiple_of=2)] = 20
@@ -162,7 +163,8 @@ class FitSettings(Settings):
         precision: ``auto`` takes bf16 where the hardware has it in silicon and the network gains, else fp32.
         workers: Processes that make chips; 0 makes them in the training process.
         seed: Of everything random.
-        monitor: What picks the best epoch; ``iou`` is the mean over the classes but the first.
+        monitor: What picks the best epoch; ``iou`` is the mean over the classes but the first, ``f1`` that of objects,
+            for networks that find objects.
         choose_on: Chips on which the best epoch is picked. ``test`` flatters the result, and the card says so.
         accumulate: Batches whose gradients make one step.
         ema: Decay of a running mean of the weights, a step, which is what validates and is saved; 0 is off.
@@ -187,7 +189,7 @@ class FitSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
-    monitor: Literal["iou", "loss"] = "iou"
+    monitor: Literal["iou", "loss", "f1"] = "iou"
     choose_on: Literal["val", "test"] = "val"
     accumulate: Annotated[int, Field(ge=1)] = 1
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -19,10 +19,13 @@ from eaves.exchange.atomic import whole_file
 TRAIN, VALIDATION, TEST, FOUND, WANTED = "#1f6fb4", "#d1495b", "#8a4fbf", "#ffd23f", "#27c7e8"
 
 _STAGES = (("train", "training", TRAIN), ("val", "validation", VALIDATION), ("test", "test (picks the epoch)", TEST))
+_JUDGED = ("val_", "test_")
 
 
 def curves_figure(rows: Sequence[dict[str, Any]], path: str | Path, *, title: str = "") -> None:
     """Draw the curves that people look at: training and validation, loss, accuracy and IoU.
+
+    Of a network that finds objects, their F1 and the terms of the loss too.
 
     A run whose best epoch is picked on test chips has those in the place of validation, and the figure says so.
 
@@ -34,10 +37,17 @@ def curves_figure(rows: Sequence[dict[str, Any]], path: str | Path, *, title: st
     Raises:
         OutputError: ``path`` cannot be written.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    panels = figure.subplots(1, 3)
-    names = (("loss", "loss"), ("accuracy", "pixel accuracy"), ("iou", "IoU (mean over classes)"))
-    for axes, (name, label) in zip(panels, names, strict=True):
+    names = [("loss", "loss"), ("accuracy", "pixel accuracy"), ("iou", "IoU (mean over classes)")]
+    told = dict.fromkeys(name.partition("_")[2] for row in rows for name in row if name.startswith(_JUDGED))
+    more = [name for name in told if name not in dict(names)]
+    names += [(name, "object F1" if name == "f1" else f"loss: {name.replace('_', ' ')}") for name in more]
+    columns = 3
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(11, 0.6 + 3.6 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, (name, label) in zip(panels, names, strict=False):
         for stage, legend, color in _STAGES:
             points = [(row["epoch"], row[f"{stage}_{name}"]) for row in rows if f"{stage}_{name}" in row]
             if points:

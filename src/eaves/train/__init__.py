@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eaves.train.curves import read_curves
     from eaves.train.data import Batches, ChipSource, Item, StoredChips, class_counts
+    from eaves.train.finding import InstanceTask
     from eaves.train.fitting import Run, fit
     from eaves.train.keep import Curves
     from eaves.train.loading import ChipData, Loader
     from eaves.train.module import SegmentationTask
     from eaves.train.rate import RateCurve, find_rate
     from eaves.train.rollback import RollBack
+    from eaves.train.task import Task
     from eaves.train.trainer import choose_precision
     from eaves.train.watch import CollapseAlarm, Standstill
     from eaves.train.weights import Freeze, RunningMean
@@ -28,6 +30,7 @@ _HOMES = {
     "CollapseAlarm": "watch",
     "Curves": "keep",
     "Freeze": "weights",
+    "InstanceTask": "finding",
     "Item": "data",
     "Loader": "loading",
     "RateCurve": "rate",
@@ -37,6 +40,7 @@ _HOMES = {
     "SegmentationTask": "module",
     "Standstill": "watch",
     "StoredChips": "data",
+    "Task": "task",
     "choose_precision": "trainer",
     "class_counts": "data",
     "find_rate": "rate",
@@ -51,6 +55,7 @@ __all__ = [
     "CollapseAlarm",
     "Curves",
     "Freeze",
+    "InstanceTask",
     "Item",
     "Loader",
     "RateCurve",
@@ -60,6 +65,7 @@ __all__ = [
     "SegmentationTask",
     "Standstill",
     "StoredChips",
+    "Task",
     "choose_precision",
     "class_counts",
     "find_rate",

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 
-def columns(judge: str = "val") -> list[str]:
+def columns(judge: str = "val", more: Sequence[str] = ()) -> list[str]:
     """Names of the columns of ``curves.csv``; those of the chips that judge tell which chips those are.
+
+    Args:
+        judge: Split that epochs are judged on.
+        more: What the task logs beside loss, accuracy and IoU.
 
     Example:
         >>> columns("test")[3:6]
         ['test_loss', 'test_accuracy', 'test_iou']
     """
     judged = [f"{judge}_{name}" for name in ("loss", "accuracy", "iou")]
-    return ["epoch", "train_loss", "train_accuracy", *judged, "rate", "seconds"]
+    return ["epoch", "train_loss", "train_accuracy", *judged, *more, "rate", "seconds"]
 
 
 def read_curves(path: str | Path) -> list[dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from eaves.errors import EavesWarning, SettingsError
 from eaves.labels import Target
 from eaves.models import (
     Card,
+    InstanceNetwork,
+    Network,
     Readout,
     SegmentationNetwork,
     build,
@@ -28,13 +31,15 @@ from eaves.models import (
 )
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scaling
-from eaves.settings import Recipe
+from eaves.settings import LossSettings, Recipe
 from eaves.train.curves import best_epoch
 from eaves.train.data import ChipSource, class_counts
+from eaves.train.finding import InstanceTask
 from eaves.train.keep import Curves, Keep
 from eaves.train.loading import ChipData, check_sharing
 from eaves.train.module import SegmentationTask
 from eaves.train.rollback import RollBack
+from eaves.train.task import Task
 from eaves.train.together import together
 from eaves.train.trainer import make_trainer, run_trainer, seed_everything
 from eaves.train.watch import CollapseAlarm, Standstill, Watch
@@ -67,11 +72,13 @@ class Prepared(NamedTuple):
         task: The network with its loss and optimiser.
         data: Its batches.
         credits: Makers and licences of chips and pretrained weights.
+        recipe: The recipe, with what the data decided where it left that open.
     """
 
-    task: SegmentationTask
+    task: Task
     data: ChipData
     credits: tuple[str, ...]
+    recipe: Recipe
 
 
 def fit(
@@ -129,18 +136,32 @@ def prepare(recipe: Recipe, source: ChipSource, rank: int = 0) -> Prepared:
     target = Target.of(recipe.target, source.classes, source.gsd_m)
     readout = Readout(recipe.target, source.classes)
     network = build(recipe.model, channels, readout.channels)
+    _check_kind(network, recipe)
     _check_scores(network, source, recipe.target.kind)
     loaded = load_encoder(network, recipe.model.encoder_weights)
     if loaded.taken:
-        log.info("encoder: %d tensors from %s; not taken %s", loaded.taken, loaded.source, loaded.skipped)
+        parts = Counter(name.partition(".")[0] for name in network.pretrained)
+        log.info("%s from %s; not taken %s", dict(parts), loaded.source, loaded.skipped)
+    if isinstance(network, InstanceNetwork) and network.needs_pretrained and not loaded.taken:
+        raise SettingsError(
+            f"pretrained weights for {recipe.model.arch} with frozen batch normalisation",
+            f"encoder_weights = {recipe.model.encoder_weights!r}",
+            "set model.encoder_weights = 'imagenet' or 'coco', or options.norm = 'batch'",
+            because="statistics that nobody has measured would stay what they are",
+        )
     scaling = _scaling(source, dtype, channels, network)
     network = network.to(memory_format=torch.channels_last)
     data = ChipData(source, recipe, scaling, target, rank)
+    total = data.steps * recipe.fit.epochs
+    credits = (*source.credits, *([loaded.credit] if loaded.credit else []))
+    if isinstance(network, InstanceNetwork):
+        task = InstanceTask(network, source.classes, recipe.fit, total)
+        return Prepared(task, data, credits, _pin(network, recipe, source, target))
+    assert isinstance(network, SegmentationNetwork)
     weights = _class_weights(recipe, source, target)
     loss = losses_of(recipe.loss)
-    total = data.steps * recipe.fit.epochs
     task = SegmentationTask(network, loss, weights, source.classes, readout, recipe.fit, total)
-    return Prepared(task, data, (*source.credits, *([loaded.credit] if loaded.credit else [])))
+    return Prepared(task, data, credits, recipe)
 
 
 def _fit_as(
@@ -156,11 +177,11 @@ def _fit_as(
     fit, monitor = recipe.fit, f"{recipe.fit.choose_on}_{recipe.fit.monitor}"
     last = folder / "last.ckpt"
     checkpoint = str(last) if resume and last.exists() else None
-    task, data, credits = prepare(recipe, source, rank)
+    task, data, credits, pinned = prepare(recipe, source, rank)
     _tell_what_judges(recipe, data)
     mean = RunningMean(fit.ema) if fit.ema else None
     rollback = RollBack(fit.rollbacks, mean)
-    curves = Curves(folder / "curves.csv", fit.choose_on)
+    curves = Curves(folder / "curves.csv", fit.choose_on, task.columns)
 
     def save(path: Path, row: dict[str, Any]) -> None:
         trained: dict[str, int | float | str] = {
@@ -171,7 +192,7 @@ def _fit_as(
         }
         card = Card(
             eaves_version=__version__,
-            recipe=recipe,
+            recipe=pinned,
             classes=source.classes,
             scaling=data.scaling,
             gsd_m=source.gsd_m,
@@ -192,7 +213,8 @@ def _fit_as(
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=[
             curves,
-            *([watch, CollapseAlarm(), Standstill(fit.first_batch_s)] if rank == 0 else []),
+            *([watch, Standstill(fit.first_batch_s)] if rank == 0 else []),
+            *([CollapseAlarm()] if rank == 0 and isinstance(task, SegmentationTask) else []),
             *([Freeze(fit.freeze_epochs, task.network)] if fit.freeze_epochs else []),
             rollback,
             *([mean] if mean else []),
@@ -244,7 +266,39 @@ def _look_at(source: ChipSource) -> tuple[int, np.dtype]:
     return image.shape[0], image.dtype
 
 
-def _check_scores(network: SegmentationNetwork, source: ChipSource, target: str) -> None:
+def _check_kind(network: Network, recipe: Recipe) -> None:
+    """See that target, loss and monitor go with what the network gives.
+
+    Raises:
+        SettingsError: They do not, or would be ignored.
+    """
+    arch, finds = recipe.model.arch, isinstance(network, InstanceNetwork)
+    if finds != (recipe.target.kind == "instances"):
+        wanted = "target.kind = 'instances'" if finds else "a network that finds objects, such as maskrcnn,"
+        told = f"target.kind = {recipe.target.kind!r}"
+        raise SettingsError(f"{wanted} for {arch if finds else told}", told if finds else arch, "change one of them")
+    if finds and recipe.loss != LossSettings():
+        raise SettingsError(
+            f"no [loss] for {arch}", f"{recipe.loss.terms}", "leave [loss] out", because="its terms are its own"
+        )
+    if recipe.fit.monitor == "f1" and not finds:
+        raise SettingsError("fit.monitor = 'iou' or 'loss'", "'f1'", f"change it: {arch} does not tell objects apart")
+
+
+def _pin(network: InstanceNetwork, recipe: Recipe, source: ChipSource, target: Target) -> Recipe:
+    """Set what the densest chip decides, and return the recipe with it."""
+    densest = 0.0
+    for item in source.train(0)[:200]:
+        chip = source.load(item)
+        densest = max(densest, float(target.draw(chip.mask, chip.instances).max()) / chip.mask.size * 1e6)
+    pinned = network.pin(densest)
+    if pinned:
+        log.info("densest chip: %.0f objects in a million pixels; %s", densest, pinned)
+    model = recipe.model.model_copy(update={"options": {**recipe.model.options, **pinned}})
+    return recipe.model_copy(update={"model": model})
+
+
+def _check_scores(network: Network, source: ChipSource, target: str) -> None:
     """See that a network that corrects scores finds some, and is asked for classes."""
     if not network.takes_scores:
         return
@@ -258,7 +312,7 @@ def _check_scores(network: SegmentationNetwork, source: ChipSource, target: str)
         )
 
 
-def _scaling(source: ChipSource, dtype: np.dtype, channels: int, network: SegmentationNetwork) -> Scaling:
+def _scaling(source: ChipSource, dtype: np.dtype, channels: int, network: Network) -> Scaling:
     if dtype == np.uint8:
         return Scaling.for_bytes(channels, network.mean, network.std)
     items = source.train(0)

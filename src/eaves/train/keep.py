@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ class Curves(L.Callback):
     Args:
         path: Of the file.
         judge: Split that epochs are judged on, ``val`` or ``test``.
+        more: Columns of the task's own.
 
     Attributes:
         rows: One an epoch; ``rate`` is that of the epoch's last step.
     """
 
-    def __init__(self, path: Path, judge: str = "val") -> None:
-        self.path, self.judge = path, judge
+    def __init__(self, path: Path, judge: str = "val", more: Sequence[str] = ()) -> None:
+        self.path, self.names = path, columns(judge, more)
         self.rows: list[dict[str, Any]] = []
         self._began, self._rate = time.monotonic(), 0.0
 
@@ -49,7 +50,7 @@ class Curves(L.Callback):
 
     def write(self, trainer: L.Trainer) -> dict[str, Any]:
         """Add the epoch that ended and return its row; the first of the processes writes."""
-        got, names = trainer.callback_metrics, columns(self.judge)
+        got, names = trainer.callback_metrics, self.names
         row: dict[str, Any] = {name: float(got[name]) for name in names if name in got}
         seconds = round(time.monotonic() - self._began, 1)
         row = {"epoch": trainer.current_epoch + 1, **row, "rate": self._rate, "seconds": seconds}

@@ -78,7 +78,7 @@ def find_rate(
     fit = recipe.fit.model_copy(
         update={"ema": 0.0, "freeze_epochs": 0, "processes": 1, "schedule": "constant", "warmup_steps": 0}
     )
-    task, data, _ = prepare(recipe.model_copy(update={"fit": fit}), source)
+    task, data, *_ = prepare(recipe.model_copy(update={"fit": fit}), source)
     ramp = np.geomspace(lowest, highest, steps)
     sweep = _Sweep(ramp / fit.learning_rate, on_progress)
     trainer = make_trainer(

@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from eaves.errors import EavesWarning, TrainingError
-from eaves.train.module import SegmentationTask
+from eaves.train.task import Task
 from eaves.train.weights import RunningMean
 
 _REMEDY = "lower fit.learning_rate, set fit.clip_norm = 1.0, and see whether the imagery holds NaN: eaves doctor"
@@ -56,7 +56,7 @@ class RollBack(L.Callback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Let no gradient through that is not finite, nor one of a loss that is not."""
-        task = cast(SegmentationTask, pl_module)
+        task = cast(Task, pl_module)
         gradients = [p.grad for p in task.parameters() if p.grad is not None]
         fine = task.finite and bool(torch.isfinite(get_total_norm(gradients)))
         task.finite = True
@@ -72,7 +72,7 @@ class RollBack(L.Callback):
         due = stepped and (batch_idx + 1) // trainer.accumulate_grad_batches % self.every == 0
         if not (due or trainer.is_last_batch):
             return
-        task = cast(SegmentationTask, pl_module)
+        task = cast(Task, pl_module)
         fine = all(bool(torch.isfinite(value).all()) for value in task.network.state_dict().values())
         if not trainer.strategy.reduce_boolean_decision(fine, all=True):
             self._back(trainer, task, "weights")
@@ -88,7 +88,7 @@ class RollBack(L.Callback):
             states = [_copied(module.state_dict()) for module in self._modules(task)]
             self._kept.append(_Copy(trainer.global_step, states, _copied(trainer.optimizers[0].state_dict())))
 
-    def _back(self, trainer: L.Trainer, task: SegmentationTask, what: str) -> None:
+    def _back(self, trainer: L.Trainer, task: Task, what: str) -> None:
         step = trainer.global_step
         if self.used >= self.allowed:
             times = f" after {self.used} roll-back{'s' * (self.used > 1)}" if self.used else ""

@@ -18,10 +18,10 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from eaves.errors import SettingsError, TrainingError
-from eaves.models import SegmentationNetwork
+from eaves.models import Network
 from eaves.settings import FitSettings
 from eaves.train.loading import ChipData
-from eaves.train.module import SegmentationTask
+from eaves.train.task import Task
 
 
 def seed_everything(seed: int) -> None:
@@ -31,7 +31,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def choose_precision(wanted: str, network: SegmentationNetwork) -> Any:
+def choose_precision(wanted: str, network: Network) -> Any:
     """Return Lightning's name of the precision.
 
     ``auto`` takes bf16 on hardware that computes it in silicon: GPUs from compute capability 8, and CPUs with AMX or
@@ -53,7 +53,7 @@ def choose_precision(wanted: str, network: SegmentationNetwork) -> Any:
     return "bf16-mixed" if wanted == "bf16" or (wanted == "auto" and pays) else "32-true"
 
 
-def make_trainer(fit: FitSettings, network: SegmentationNetwork, **settings: Any) -> L.Trainer:
+def make_trainer(fit: FitSettings, network: Network, **settings: Any) -> L.Trainer:
     """Return a trainer for a recipe's device, precision, accumulation and clipping.
 
     Raises:
@@ -75,7 +75,7 @@ def make_trainer(fit: FitSettings, network: SegmentationNetwork, **settings: Any
         )
 
 
-def run_trainer(trainer: L.Trainer, task: SegmentationTask, data: ChipData, checkpoint: str | None = None) -> None:
+def run_trainer(trainer: L.Trainer, task: Task, data: ChipData, checkpoint: str | None = None) -> None:
     """Train, without Lightning's advice to its own users.
 
     Raises:

@@ -20,7 +20,7 @@ from eaves.train.data import Item, inner
 
 
 class Watch(L.Callback):
-    """Tell how many samples are left, and the loss and accuracy now.
+    """Tell how many samples are left, the loss, and what the task says of itself.
 
     Args:
         on_progress: Is told after every batch.
@@ -40,7 +40,7 @@ class Watch(L.Callback):
         """Report one batch."""
         epoch = trainer.current_epoch
         done = self.samples if trainer.is_last_batch else min(self.samples, (batch_idx + 1) * self.batch)
-        note = f"loss {float(outputs['loss'].detach()):.3f} accuracy {outputs['accuracy']:.3f}{self.note}"
+        note = f"loss {float(outputs['loss'].detach()):.3f} {outputs['note']}{self.note}"
         stage = f"epoch {epoch + 1}/{self.epochs}"
         self.on_progress(Progress(stage, epoch * self.samples + done, self.epochs * self.samples, "chips", note))
 

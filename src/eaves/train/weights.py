@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from eaves.errors import SettingsError
-from eaves.models import SegmentationNetwork
-from eaves.train.module import SegmentationTask
+from eaves.models import Network
+from eaves.train.task import Task
 
 
 class Freeze(L.Callback):
@@ -26,7 +26,7 @@ class Freeze(L.Callback):
         SettingsError: Nothing of the network is pretrained.
     """
 
-    def __init__(self, epochs: int, network: SegmentationNetwork) -> None:
+    def __init__(self, epochs: int, network: Network) -> None:
         if not network.pretrained:
             raise SettingsError(
                 f"pretrained weights to freeze for {epochs} epochs",
@@ -37,7 +37,7 @@ class Freeze(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Freeze, or thaw, by the number of the epoch alone, so that a resume does the same."""
-        network, learn = cast(SegmentationTask, pl_module).network, trainer.current_epoch >= self.epochs
+        network, learn = cast(Task, pl_module).network, trainer.current_epoch >= self.epochs
         for parameter in network.encoder_parameters():
             # Processes that train together wait for every gradient: there it is dropped below.
             parameter.requires_grad_(learn or trainer.world_size > 1)
@@ -50,7 +50,7 @@ class Freeze(L.Callback):
     ) -> None:
         """Let no gradient of frozen weights through."""
         if trainer.current_epoch < self.epochs:
-            for parameter in cast(SegmentationTask, pl_module).network.encoder_parameters():
+            for parameter in cast(Task, pl_module).network.encoder_parameters():
                 parameter.grad = None
 
 
@@ -86,7 +86,7 @@ class RunningMean(WeightAveraging):
         return self._average_model
 
     @property
-    def network(self) -> SegmentationNetwork:
+    def network(self) -> Network:
         """The network with the mean of the weights."""
         return cast(Any, self.average).module.network
 
@@ -107,7 +107,7 @@ class OneStatistic(L.Callback):
         """Share after the last batch of the epoch."""
         if not trainer.is_last_batch:
             return
-        for network in (cast(SegmentationTask, pl_module).network, *([self.mean.network] if self.mean else [])):
+        for network in (cast(Task, pl_module).network, *([self.mean.network] if self.mean else [])):
             for statistic in network.buffers():
                 if statistic.is_floating_point():
                     statistic.copy_(trainer.strategy.reduce(statistic.clone(), reduce_op="mean"))

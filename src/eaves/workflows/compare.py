@@ -11,8 +11,8 @@ import torch
 
 from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable, whole_file
-from eaves.models import load_model
-from eaves.predict.backends import TorchBackend, measure_speed
+from eaves.models import InstanceNetwork, SegmentationNetwork, load_model
+from eaves.predict import TorchBackend, TorchDetector, measure_speed
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.show import Scored, compare_curves, compare_figure
 from eaves.workflows.lineup import Entry, count_parameters, line_up
@@ -153,7 +153,11 @@ def _speeds(entries: Sequence[Entry], device: str, on_progress: OnProgress) -> t
     speeds, note = {}, ""
     for done, models in enumerate(alike.values(), 1):
         network, card = load_model(models[0])
-        backend = TorchBackend(network, card.readout, device)
+        if isinstance(network, SegmentationNetwork):
+            backend = TorchBackend(network, card.readout, device)
+        else:
+            assert isinstance(network, InstanceNetwork)
+            backend = TorchDetector(network, device)
         speeds |= dict.fromkeys(models, measure_speed(backend, network.input_channels))
         note = f"Mpx/s: tiles of 1024 px, {backend.name}, threads: {torch.get_num_threads()}."
         on_progress(Progress("measure", done, len(alike), "networks"))

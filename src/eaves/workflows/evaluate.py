@@ -48,6 +48,7 @@ def evaluate_footprints(
     min_seed_m2: float | None = None,
     iou: float = 0.5,
     min_area_m2: float = 0.0,
+    min_score: float | None = None,
     gsd_m: float | None = None,
     boundary_m: float | None = None,
     on_progress: OnProgress = ignore,
@@ -77,6 +78,8 @@ def evaluate_footprints(
         min_seed_m2: As for :func:`vectorize_scores`.
         iou: From which a match counts.
         min_area_m2: Smaller objects are left out on both sides.
+        min_score: Footprints with a lower ``score`` count for average precision alone, which ranks all there are: what
+            a network of objects is evaluated with. None counts all.
         gsd_m: Pixel size for comparing two vector files, 0.3 by default without a scene; or a score map with a DATASET,
             whose scores are then interpolated: maps of several resolutions are compared fairly on one grid.
         boundary_m: How far a boundary reaches inside, in metres, for boundary IoU; 2 by default. Where the size of a
@@ -99,7 +102,7 @@ def evaluate_footprints(
     parted = separate not in ("auto", "none") or set(tuning.values()) != {None}
     if Path(reference).suffix.lower() == ".toml":
         others = {"--aoi": aoi, "--nodata": nodata, "--separate": parted or None}
-        others |= {"--iou": None if iou == 0.5 else iou, "--min-area-m2": min_area_m2 or None}
+        others |= {"--min-score": min_score, "--iou": None if iou == 0.5 else iou, "--min-area-m2": min_area_m2 or None}
         _check_for_dataset(prediction, [name for name, value in others.items() if value is not None])
         return evaluate_classes(
             prediction,
@@ -123,6 +126,13 @@ def evaluate_footprints(
         raise SettingsError("a score map, to part buildings", f"footprints, {prediction}", "leave the parting out")
     found = read_vectors(prediction) if scores is None else _trace(scores, threshold, min_area_m2, parting)
     found, wanted = common_system(found, wanted, str(prediction), str(reference))
+    every = found
+    if min_score is not None:
+        if scores is not None or "score" not in found:
+            raise SettingsError(
+                "footprints with a column 'score' for --min-score", str(prediction), "leave it out, or use --threshold"
+            )
+        found = gpd.GeoDataFrame(found[found["score"] >= min_score].reset_index(drop=True))
     if area is not None and area.crs != wanted.crs and wanted.crs is not None:
         area = area.to_crs(wanted.crs)
     if scores is not None:
@@ -142,18 +152,24 @@ def evaluate_footprints(
         tally.push(truth, guess)
         on_progress(Progress("compare", int(window.row_off + window.height), int(grid.shape[0]), "rows"))
     matches, table = match_objects(found, wanted, area, iou, min_area_m2)
+    report = object_report(matches)
+    if min_score is not None:
+        ranked = object_report(match_objects(every, wanted, area, iou, min_area_m2)[0])
+        report = report.model_copy(update={name: getattr(ranked, name) for name in ("ap", "ap50", "ap75")})
     settings: dict[str, Any] = {"threshold": threshold, "iou": iou, "min_area_m2": min_area_m2, "aoi": str(aoi or "")}
+    if min_score is not None:
+        settings["min_score"] = min_score
     if scores is not None:
         settings |= parting | {"separate": choose_method(scores.classes, separate) or "none"}
     if reach is not None:
         settings["boundary_m"] = BOUNDARY_M if boundary_m is None else boundary_m
     inputs: dict[str, str | Path] = {"prediction": prediction, "reference": reference}
     note = provenance("evaluate", inputs | ({"aoi": aoi} if aoi else {}), settings)
-    report = write_evaluation(out, tally, object_report(matches), note)
+    written = write_evaluation(out, tally, report, note)
     write_vectors(table, out / "matches.parquet", metadata=note)
     if opened is not None:
         draw_overlay(opened, found, wanted, area, out / "overlay.png")
-    return Evaluation(report, out)
+    return Evaluation(written, out)
 
 
 def _check_for_dataset(prediction: str | Path, given: Sequence[str]) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pandas as pd
+from rasterio.windows import Window
 
 from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
+from eaves.exchange.cocofile import SUFFIX, write_coco
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import write_vectors
+from eaves.labels.colors import check_color, color_index
+from eaves.models import Suppression
 from eaves.predict import Tta
 from eaves.progress import OnProgress, ignore
+from eaves.workflows.color import of_one, with_colors
 from eaves.workflows.jobs import Job, prepare
+from eaves.workflows.objects import ObjectBuilder
 from eaves.workflows.refiners import open_refiner, refine_job
 from eaves.workflows.vectorize import FootprintBuilder, Footprints, Separate
 
@@ -40,20 +48,28 @@ def extract_footprints(
     batch: int | None = None,
     device: str = "auto",
     tta: Tta = "none",
+    nms: Suppression | None = None,
+    detections_per_mpx: float | None = None,
     refine: str | Path | None = None,
     refine_changes: Sequence[str] = (),
+    roof_color: bool = False,
+    only_color: str | None = None,
     on_progress: OnProgress = ignore,
 ) -> Footprints:
     """Run a model over scenes and trace the outlines while it runs.
 
-    The result equals :func:`predict_scores` followed by :func:`vectorize_scores`, without the file between them.
+    The result equals :func:`predict_scores` followed by :func:`vectorize_scores`, without the file between them. With a
+    network of objects, footprints are the outlines of its objects' masks, cut where they overlap: the surer one keeps
+    the ground that both claim.
 
     Args:
         scenes: One raster or several; several go into one layer, in the first one's CRS, told apart by ``source``.
         model: Model file.
-        out: ``.gpkg``, ``.parquet``, ``.geojson`` (WGS84) or ``.fgb``.
+        out: ``.gpkg``, ``.parquet``, ``.geojson`` (WGS84) or ``.fgb``; or ``.coco.json``, COCO's annotations in pixels
+            of one scene.
         scores: Also keep the score map here (one scene only).
-        threshold: Score from which a pixel belongs to a building, between 0 and 1.
+        threshold: Score from which a pixel belongs to a building, between 0 and 1; with a network of objects, the score
+            from which an object is one.
         min_area_m2: Smaller outlines are left out. In square pixels where nothing tells a pixel's size.
         simplify_px: How far an outline may move when vertices are dropped, in pixels.
         separate: How to part buildings that touch: ``border`` or ``distance`` needs a model that was taught it,
@@ -69,8 +85,12 @@ def extract_footprints(
         batch: Tiles at a time.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         tta: Views of each tile whose scores are averaged: ``none``, ``flip`` (4 of them) or ``d4`` (8).
+        nms: As for :func:`predict_scores`.
+        detections_per_mpx: As for :func:`predict_scores`.
         refine: As for :func:`predict_scores`.
         refine_changes: As for :func:`predict_scores`.
+        roof_color: Add what colour each roof is, as :func:`color_footprints` does.
+        only_color: Keep the roofs of this colour alone; with ``roof_color``.
         on_progress: Is told after every batch.
 
     Raises:
@@ -89,20 +109,20 @@ def extract_footprints(
         raise SettingsError("at least one scene", "none", "name a raster")
     if scores is not None and len(paths) > 1:
         raise SettingsError("one scene with --scores", f"{len(paths)}", "run eaves predict for each scene")
+    if out.name.endswith(SUFFIX) and len(paths) > 1:
+        raise SettingsError(f"one scene for a file {SUFFIX}", f"{len(paths)}", "extract them one by one")
     if refine_changes and refine is None:
         raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
     check_writable(out)
     if scores is not None:
         check_writable(Path(scores))
-    settings = {
-        "threshold": threshold,
-        "min_area_m2": min_area_m2,
-        "simplify_px": simplify_px,
-        "seed_score": seed_score,
-        "min_fall": min_fall,
-        "min_seed_m2": min_seed_m2,
-    }
-    tables, dropped, notes = [], 0, []
+    parting: dict[str, Any] = {"seed_score": seed_score, "min_fall": min_fall, "min_seed_m2": min_seed_m2}
+    settings = {"threshold": threshold, "min_area_m2": min_area_m2, "simplify_px": simplify_px, **parting}
+    parting["separate"] = separate
+    if only_color is not None:
+        check_color(only_color)
+        settings["only_color"] = only_color
+    tables, grids, dropped, covered, other, notes = [], [], 0, 0, 0, []
     for path in paths:
         job = prepare(
             "extract",
@@ -116,43 +136,70 @@ def extract_footprints(
             batch=batch,
             device=device,
             tta=tta,
+            nms=nms,
+            detections_per_mpx=detections_per_mpx,
+            min_score=threshold,
             settings=settings,
         )
         if refine is not None:
             job = refine_job(job, open_refiner(refine, refine_changes, device=device), tile_px)
-        builder = FootprintBuilder(
-            job.scene.grid,
-            job.bands,
-            threshold=threshold,
-            min_area_m2=min_area_m2,
-            simplify_px=simplify_px,
-            ground_gsd_m=job.scene.gsd_m if job.scene.crs is None else None,
-            source=job.scene.name,
-            separate=separate,
-            seed_score=seed_score,
-            min_fall=min_fall,
-            min_seed_m2=min_seed_m2,
-        )
-        job.note["settings"]["separate"] = builder.method or "none"
+        if roof_color or only_color is not None:
+            color_index(job.scene.read(Window(0, 0, 1, 1))[0])  # rather now than after hours
+        builder = _builder(job, parting, threshold=threshold, min_area_m2=min_area_m2, simplify_px=simplify_px)
         _run(job, builder, scores, on_progress)
-        tables.append(builder.finish())
+        table = builder.finish()
+        if roof_color or only_color is not None:
+            colored, _ = with_colors(table, job.scene)
+            table = colored if only_color is None else of_one(colored, only_color)
+            other += len(colored) - len(table)
+        tables.append(table)
+        grids.append(job.found.native_grid)
         dropped += builder.dropped
+        covered += builder.covered if isinstance(builder, ObjectBuilder) else 0
         notes.append(job.note)
     table = tables[0] if len(tables) == 1 else _together(tables)
     note = {**notes[0], "inputs": [each["inputs"] for each in notes]}
-    write_vectors(table, out, metadata=note)
-    return Footprints(out, len(table), dropped)
+    if out.name.endswith(SUFFIX):
+        write_coco(table, out, image=Path(paths[0]).name, grid=grids[0], metadata=note)
+    else:
+        write_vectors(table, out, metadata=note)
+    return Footprints(out, len(table), dropped, covered, other)
 
 
-def _run(job: Job, builder: FootprintBuilder, scores: str | Path | None, on_progress: OnProgress) -> None:
-    if scores is None:
-        for _, levels in job.strips(on_progress):
-            builder.push(levels)
-        return
-    with ScoreWriter(Path(scores), job.scene.grid, job.bands, job.note) as writer:
+def _builder(job: Job, parting: dict[str, Any], **settings: Any) -> FootprintBuilder | ObjectBuilder:
+    """What turns a job's scores, or its objects, into footprints."""
+    if job.objects is not None:
+        if parting["separate"] not in ("auto", "none") or any(parting[key] for key in parting if key != "separate"):
+            raise SettingsError(
+                "a model of scores, to part buildings", "a model that finds them one by one", "leave the parting out"
+            )
+        return ObjectBuilder.of_job(job, **settings)
+    builder = FootprintBuilder(
+        job.scene.grid,
+        job.bands,
+        ground_gsd_m=job.scene.gsd_m if job.scene.crs is None else None,
+        source=job.scene.name,
+        **parting,
+        **settings,
+    )
+    job.note["settings"]["separate"] = builder.method or "none"
+    return builder
+
+
+def _run(
+    job: Job, builder: FootprintBuilder | ObjectBuilder, scores: str | Path | None, on_progress: OnProgress
+) -> None:
+    writing = nullcontext() if scores is None else ScoreWriter(Path(scores), job.scene.grid, job.bands, job.note)
+    with writing as writer:
         for row, levels in job.strips(on_progress):
-            writer.write(row, levels)
-            builder.push(levels)
+            if writer is not None:
+                writer.write(row, levels)
+            if isinstance(builder, FootprintBuilder):
+                builder.push(levels)
+            else:
+                builder.drain(job)
+    if isinstance(builder, ObjectBuilder):
+        builder.drain(job)  # the last ones come with the end
 
 
 def _together(tables: list[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:

@@ -9,8 +9,20 @@ from typing import Any, NamedTuple
 from rasterio.windows import Window
 
 from eaves.errors import SceneError, SettingsError
-from eaves.models import Card, load_model
-from eaves.predict import Layout, Strip, TorchBackend, Tta, choose_layout, stream_scores
+from eaves.models import Card, InstanceNetwork, SegmentationNetwork, Suppression, load_model
+from eaves.predict import (
+    LEAST_SCORE,
+    Found,
+    Layout,
+    Strip,
+    TorchBackend,
+    TorchDetector,
+    Tta,
+    choose_layout,
+    find_layout,
+    stream_objects,
+    stream_scores,
+)
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scaling, Scene
 from eaves.workflows.provenance import provenance
@@ -27,6 +39,7 @@ class Job(NamedTuple):
         layout: Tiles.
         note: Provenance.
         run: Streams the scores.
+        objects: Of a network of objects: gets what it finds while the scores are streamed. None for other networks.
     """
 
     scene: Scene
@@ -36,6 +49,7 @@ class Job(NamedTuple):
     layout: Layout
     note: dict[str, Any]
     run: Callable[[OnProgress], Iterator[Strip]]
+    objects: list[Found] | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -60,12 +74,16 @@ def prepare(
     batch: int | None = None,
     device: str = "auto",
     tta: Tta = "none",
+    nms: Suppression | None = None,
+    detections_per_mpx: float | None = None,
+    min_score: float = LEAST_SCORE,
     settings: dict[str, Any] | None = None,
 ) -> Job:
     """Open a scene and a model and fit them to each other; arguments as in :func:`predict_scores`.
 
     Raises:
         SceneError: The scene cannot be read, or does not fit the model.
+        SettingsError: The model has no use for an option.
         ModelFileError: The model file is damaged.
     """
     network, card = load_model(model)
@@ -77,16 +95,32 @@ def prepare(
         )
     found = Scene(scene, nodata=nodata, bands=bands, ground_gsd_m=ground_gsd_m, allow_vrt=allow_vrt)
     opened = fit_scene(found if bands else found.with_bands(card.scaling.band_count), card.gsd_m, card.scaling)
-    backend = TorchBackend(network, card.readout, device, tta)
-    layout = choose_layout(backend, opened.shape, tile_px, batch)
     # Tiles and batches shape the work, not the result; what shapes it goes into the provenance.
-    shaping = {"gsd_m": opened.gsd_m, "bands": opened.bands, "nodata": opened.nodata, "tta": tta, **(settings or {})}
-    note = provenance(verb, {"scene": scene, "model": model}, shaping)
+    shaping: dict[str, Any] = {"gsd_m": opened.gsd_m, "bands": opened.bands, "nodata": opened.nodata}
+    choosing = {"nms": nms, "detections_per_mpx": detections_per_mpx}
+    if isinstance(network, InstanceNetwork):
+        if tta != "none":
+            raise SettingsError("tta = 'none' for a network of objects", repr(tta), "leave --tta out")
+        network.choose(nms, detections_per_mpx)
+        shaping |= {name: value for name, value in choosing.items() if value is not None}
+        detector = TorchDetector(network, device, min_score)
+        layout, objects = find_layout(detector, opened.shape, tile_px, batch), []
 
-    def run(on_progress: OnProgress) -> Iterator[Strip]:
-        return stream_scores(opened, card.scaling, backend, layout, on_progress)
+        def run(on_progress: OnProgress) -> Iterator[Strip]:
+            return stream_objects(opened, card.scaling, detector, layout, objects, on_progress)
+    else:
+        assert isinstance(network, SegmentationNetwork)
+        if given := [f"--{name.replace('_', '-')}" for name, value in choosing.items() if value is not None]:
+            raise SettingsError(f"a network of objects for {' and '.join(given)}", f"{model}", "leave it out")
+        backend = TorchBackend(network, card.readout, device, tta)
+        shaping["tta"] = tta
+        layout, objects = choose_layout(backend, opened.shape, tile_px, batch), None
 
-    return Job(opened, found, bands is not None, card, layout, note, run)
+        def run(on_progress: OnProgress) -> Iterator[Strip]:
+            return stream_scores(opened, card.scaling, backend, layout, on_progress)
+
+    note = provenance(verb, {"scene": scene, "model": model}, shaping | (settings or {}))
+    return Job(opened, found, bands is not None, card, layout, note, run, objects)
 
 
 def fit_scene(scene: Scene, gsd_m: float | None, scaling: Scaling) -> Scene:

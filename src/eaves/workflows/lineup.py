@@ -136,11 +136,14 @@ def parameters_in(shapes: Mapping[str, Sequence[int]]) -> int:
     """Count the parameters among tensors of these names and shapes.
 
     Example:
-        >>> parameters_in({"conv.weight": [8, 3, 3, 3], "norm.weight": [8], "norm.running_mean": [8]})
-        224
+        >>> parameters_in({"conv.weight": [8, 3, 3, 3], "norm.weight": [8], "norm.running_mean": [8]})  # frozen
+        216
     """
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    sizes = [shape for key, shape in shapes.items() if not key.endswith(buffers)]
+    # Frozen normalisation counts no batches; its scales and shifts are no parameters either.
+    norms = {key.removesuffix("running_mean") for key in shapes if key.endswith(".running_mean")}
+    frozen = {f"{norm}{part}" for norm in norms if f"{norm}{buffers[2]}" not in shapes for part in ("weight", "bias")}
+    sizes = [shape for key, shape in shapes.items() if not key.endswith(buffers) and key not in frozen]
     return sum(_product(shape) for shape in sizes)
 
 

@@ -152,7 +152,15 @@ def refine_job(job: Job, opened: Opened, tile_px: int | None = None) -> Job:
 
     Raises:
         SceneError: The scene does not fit the refiner.
+        SettingsError: The model finds objects, whose outlines no refiner sharpens.
     """
+    if job.objects is not None:
+        raise SettingsError(
+            "a model of scores to refine while they are made",
+            "a model that finds objects",
+            "leave --refine out, or run eaves refine on its score map",
+            because="the outlines of objects do not come from the scores",
+        )
 
     def scored(read: ReadLevels) -> ScoredScene:
         grid = job.scene.grid

@@ -34,11 +34,15 @@ class Footprints(NamedTuple):
         path: The vector file.
         number: Footprints in it.
         dropped: Outlines smaller than the least area, left out.
+        covered: Objects that surer ones cover, left out.
+        other_color: Footprints of other colours than the wanted one, left out.
     """
 
     path: Path
     number: int
     dropped: int
+    covered: int = 0
+    other_color: int = 0
 
 
 class FootprintBuilder:

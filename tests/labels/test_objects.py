@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from eaves.errors import LabelError
 from eaves.labels import UNKNOWN
-from eaves.sample.objects import number_objects
+from eaves.labels.objects import number_objects
 
 shapes = st.tuples(st.integers(1, 15), st.integers(1, 15))
 masks = shapes.flatmap(lambda s: arrays(np.uint8, s, elements=st.sampled_from([0, 1, 2, UNKNOWN])))

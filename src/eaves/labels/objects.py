@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from eaves.errors import LabelError
-from eaves.labels import UNKNOWN
+from eaves.labels.classes import UNKNOWN
 
 
 def number_objects(mask: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
