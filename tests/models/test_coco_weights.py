@@ -65,8 +65,8 @@ def test_all_but_the_classes_is_taken_and_the_rest_is_listed(tmp_path, monkeypat
 def test_with_all_of_its_weights_it_is_torchvisions_network(tmp_path, checkpoint):
     """The same boxes, scores and masks, but for the half pixel by which the two count differently."""
     save_file(checkpoint, tmp_path / "w.safetensors")
-    side, per_mpx = 256, 3814.0
-    network = ours(91, anchor_sizes=[32, 64, 128, 256, 512], detections_per_mpx=per_mpx)
+    side, caps = 256, {"detections_per_mpx": 3814.0, "proposals_per_mpx": 15258.0}
+    network = ours(91, anchor_sizes=[32, 64, 128, 256, 512], **caps)
     assert load_encoder(network, str(tmp_path / "w.safetensors")).skipped == ()
     reference = theirs()
     reference.transform.min_size, reference.transform.max_size = (side,), side

@@ -193,8 +193,8 @@ def test_nothing_is_resized_and_caps_grow_with_the_image():
         caps = network.roi_heads.cap, network.rpn.cap
         network(torch.zeros(1, 3, 200, 200))
     assert seen == [(1, 3, 64, 128), (1, 3, 224, 224)]
-    assert caps == (100, 400)  # at least
-    assert (network.roi_heads.cap, network.rpn.cap) == (400, 1600)
+    assert caps == (100, 200)  # at least
+    assert (network.roi_heads.cap, network.rpn.cap) == (400, 800)
 
 
 def test_a_cap_that_cuts_off_is_told():

@@ -100,7 +100,9 @@ def test_an_evaluated_run_has_it_all(tmp_path):
         "mIoU": f"{(90 / 92 + 0.8) / 2:.3f}",
         "IoU": "0.800",
         "F1": f"{16 / 18:.3f}",
+        "AP": f"{81 / 101:.3f}",
         "AP50": f"{81 / 101:.3f}",
+        "AP75": f"{81 / 101:.3f}",
         "object F1": f"{16 / 18:.3f}",
         "merged": "0",
         "split": "0",
@@ -351,7 +353,7 @@ def test_every_class_has_a_column(tmp_path):
     three, two = by_name["three"], by_name["two"]
     assert list(three)[2:] == [
         "accuracy", "precision", "recall", "mIoU", "IoU", "F1", "IoU land", "IoU building", "IoU road", "boundary IoU",
-        "AP50", "object F1", "merged", "split",
+        "AP", "AP50", "AP75", "object F1", "merged", "split",
     ]  # fmt: skip
     assert [three[key] for key in ("accuracy", "mIoU", "IoU land", "IoU building", "IoU road", "boundary IoU")] == [
         "0.750", "0.589", "0.600", "0.667", "0.500", "0.375",
@@ -545,6 +547,9 @@ def test_the_sources_table(tmp_path):
         "",
         "Measured on kampala.",
     ]
+    table = compare_runs(tmp_path, columns="objects").table
+    heading = "| algorithm | acc | recall | miou | IoU | AP | AP50 | AP75 | object F1 | merged | split |"
+    assert table.splitlines()[0] == heading
     make_run(tmp_path / "nobody measured it")
     make_report(tmp_path / "c", 5, reference="banepa.gpkg")
     rows = cells(compare_runs(tmp_path, columns="source").table)
@@ -587,7 +592,7 @@ def test_nothing_to_compare(tmp_path):
             compare_runs([tmp_path / "a", path])
     with pytest.raises(SettingsError, match="none"):
         compare_runs([])
-    with pytest.raises(SettingsError, match="all or source"):
+    with pytest.raises(SettingsError, match="all, source or objects"):
         compare_runs(tmp_path / "a", columns="sorce")  # pyright: ignore
 
 

@@ -56,7 +56,8 @@ def compare_runs(
         out: Folder for ``compare.md`` (the table), ``compare.csv`` (every evaluation by itself, unrounded),
             ``compare.png`` and ``curves.png``.
         names: What to call the models, one for each path; those of one name share a row.
-        columns: ``all``, or ``source``: algorithm, acc, recall and miou, as the sources print them.
+        columns: ``all``; ``source``: algorithm, acc, recall and miou, as the sources print them; or ``objects``: these
+            and what tells how well buildings are told apart (IoU, AP, AP50, AP75, object F1, merged, split).
         speed: Measure how fast each network runs: a tile of 1024 px, median of three.
         device: Where to measure it: ``auto``, ``cpu``, ``cuda``, ``mps``.
         on_progress: Is told after every network that was measured.
@@ -70,7 +71,7 @@ def compare_runs(
         >>> compare_runs(["runs/unet", "runs/segnet"], "comparison").table  # doctest: +SKIP
     """
     if columns not in get_args(Columns):
-        raise SettingsError("columns all or source", repr(columns), "choose one of the two")
+        raise SettingsError("columns all, source or objects", repr(columns), "choose one of them")
     places = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not places:
         raise SettingsError("a run or an evaluation", "none", "name its folder")
@@ -103,7 +104,8 @@ def _row(entry: Entry, speeds: dict[Path, float], numbers: Iterable[str]) -> dic
             row |= {key: getattr(pixels, key) for key in PIXELS}
             row |= {key: each.iou for name, each in pixels.per_class.items() if (key := CLASS_IOU + name) in row}
         if (objects := entry.report.objects) is not None:
-            row |= {"object_f1": objects.f1, "ap50": objects.ap50, "merged": objects.merged, "split": objects.split}
+            row |= {key: getattr(objects, key) for key in ("ap", "ap50", "ap75", "merged", "split")}
+            row["object_f1"] = objects.f1
     if entry.card is not None and entry.model is not None:
         fit, trained = entry.card.recipe.fit, entry.card.trained
         curves = entry.curves

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Columns = Literal["all", "source"]
+Columns = Literal["all", "source", "objects"]
 CLASS_IOU = "iou_"
 """Begins the key of a class's IoU: ``iou_road``."""
 
@@ -75,7 +75,9 @@ _NUMBERS = {
     "iou": Column("IoU", _share),
     "f1": Column("F1", _share),
     "boundary_iou": Column("boundary IoU", _share),
+    "ap": Column("AP", _share),
     "ap50": Column("AP50", _share),
+    "ap75": Column("AP75", _share),
     "object_f1": Column("object F1", _share),
     "merged": Column("merged", _count),
     "split": Column("split", _count),
@@ -88,6 +90,9 @@ _NUMBERS = {
 }
 _TEXTS = {"model": "model", "target": "target", "measured_on": "measured on", "runs": "runs", "chosen_on": "chosen on"}
 _SOURCE = {"model": "algorithm", "measured_on": "measured on", "accuracy": "acc", "recall": "recall", "miou": "miou"}
+_OBJECTS = _SOURCE | {"iou": "IoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75", "object_f1": "object F1"}
+_OBJECTS |= {"merged": "merged", "split": "split"}
+_FORMS = {"source": _SOURCE, "objects": _OBJECTS}
 
 
 def number_columns(classes: Iterable[str] = ()) -> dict[str, Column]:
@@ -142,12 +147,13 @@ def make_table(lines: Sequence[Line], numbers: Mapping[str, Column], columns: Co
     Args:
         lines: From :func:`make_lines`.
         numbers: From :func:`number_columns`.
-        columns: ``all``, or ``source``.
+        columns: ``all``, ``source`` or ``objects``.
         note: How the speed was measured.
     """
-    if columns == "source":
-        lines = [line for line in lines if line.values.keys() & _SOURCE.keys()]
-        headings = _SOURCE
+    form = _FORMS.get(columns)
+    if form is not None:
+        lines = [line for line in lines if line.values.keys() & form.keys()]
+        headings = form
     else:
         headings = {key: _TEXTS[key] for key in ("model", "target", "measured_on", "runs")}
         headings |= {key: column.heading for key, column in numbers.items()} | {"chosen_on": _TEXTS["chosen_on"]}
@@ -156,7 +162,7 @@ def make_table(lines: Sequence[Line], numbers: Mapping[str, Column], columns: Co
     if all(line.runs == 1 for line in lines):
         shown.pop("runs", None)
     notes = []
-    if columns == "source" and len({line.measured_on for line in lines}) == 1 and shown.pop("measured_on", None):
+    if form is not None and len({line.measured_on for line in lines}) == 1 and shown.pop("measured_on", None):
         notes.append(f"Measured on {lines[0].measured_on}.")
     if any(line.runs > 1 for line in lines):
         notes.append("Mean ± standard deviation over the runs of a row.")
