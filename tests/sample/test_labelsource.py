@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from eaves.errors import LabelError
 from eaves.exchange.coco_masks import encode_rle
+from eaves.exchange.rasters import write_raster
 from eaves.labels import UNKNOWN, burn
 from eaves.sample import LabelledScene, open_dataset
 from eaves.settings import ClassSettings, Dataset, LabelSource, SceneEntry
@@ -201,3 +204,37 @@ def test_labels_that_lie_off_are_moved_onto_the_image_when_asked(tmp_path, align
     truth = burn(city.buildings, city.grid) == 1
     agreement = (mask & truth).sum() / (mask | truth).sum()
     assert agreement < 0.75 if align == "none" else agreement > 0.9
+
+
+# --- roofs of one colour ----------------------------------------------------------------------------------------------
+
+GROUND = Affine(0.5, 0, 10, 0, -0.5, 40)
+
+
+def test_only_roofs_of_a_colour_are_labels_and_others_are_background(tmp_path):
+    image = np.full((3, 60, 80), 120, np.uint8)
+    image[:, 5:25, 5:30] = np.array([60, 110, 170], np.uint8)[:, None, None]
+    image[:, 30:50, 5:30] = np.array([170, 60, 55], np.uint8)[:, None, None]
+    write_raster(tmp_path / "image.tif", GeoBox((60, 80), GROUND, None), image)
+    data = {
+        "images": [{"id": 1, "file_name": "image.tif", "height": 60, "width": 80}],
+        "categories": [{"id": 1, "name": "building"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": flat(box(5, 5, 30, 25))},
+            {"id": 2, "image_id": 1, "category_id": 1, "segmentation": flat(box(5, 30, 30, 50))},
+            {"id": 3, "image_id": 1, "category_id": 1, "segmentation": flat(box(50, 30, 70, 50)), "iscrowd": 0},
+        ],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(data))
+    entry = SceneEntry(image="image.tif", labels=(LabelSource(path="labels.json", roof_color="blue"),))
+    [scene] = open_dataset(Dataset(scene=(entry,), root=tmp_path))
+    mask = scene.chip(Window(0, 0, 80, 60)).mask
+    assert mask[5:25, 5:30].all()
+    assert mask.sum() == 20 * 25
+
+
+def test_colours_of_a_class_raster_are_refused(tmp_path):
+    write_raster(tmp_path / "image.tif", GeoBox((8, 8), GROUND, None), np.ones((3, 8, 8), np.uint8))
+    labels = LabelSource(path="image.tif", values={"building": (1,)}, roof_color="blue")
+    with pytest.raises(LabelError, match="polygons for roof_color"):
+        open_dataset(Dataset(scene=(SceneEntry(image="image.tif", labels=(labels,)),), root=tmp_path))

@@ -68,8 +68,8 @@ class MaskRcnn(InstanceNetwork):
         soft_iou: From which ``linear`` lowers scores.
         soft_stage: ``final``, or ``rpn`` to choose among proposals that way too, which passes very many of them.
         detections_per_mpx: Cap on detections in a million pixels, at least 100 an image; none lets training set it.
-        proposals_per_mpx: The same for proposals, at least 200; none is twice that of detections. More find a little more
-            and take their time: on dense towns twice as many cost 1.8 times as much for 0.02 of AP50.
+        proposals_per_mpx: The same for proposals, at least 200; none is twice that of detections. On dense towns twice
+            as many cost 1.8 times the time for 0.02 of AP50.
 
     Raises:
         SettingsError: The encoder has other strides, anchors are not five, or options contradict each other.

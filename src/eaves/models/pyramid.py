@@ -3,7 +3,7 @@
 Levels are named P2 to P5 here, by the power of two of their stride; the source calls them P1 to P4. Of its features
 ``C`` the backbone gives ``M`` by a 1 x 1 convolution, the way down ``N``, and the way up ``P``.
 
-Source: the improved Mask R-CNN for blue-roofed houses, section 2.2 (``docs/models.md`` says which text). The way up is
+Source: the improved Mask R-CNN for blue-roofed houses, section 2.2 (S0 in ``docs/index.md``). The way up is
 that of PANet (Liu et al. 2018, arXiv:1803.01534, section 3.1), the jump and the learned weights are as in BiFPN (Tan et
 al. 2020, arXiv:1911.09070, section 3), without its repeats.
 """

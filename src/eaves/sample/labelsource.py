@@ -125,7 +125,7 @@ def _colored(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene) -> g
         return features
     wanted = of_color(features, scene, source.roof_color)
     if "crowd" in features:
-        wanted |= features["crowd"].to_numpy(bool)
+        wanted = wanted | features["crowd"].to_numpy(bool)
     _LOG.info("%s on %s: %d of %d are %s", source.path, scene.name, wanted.sum(), len(wanted), source.roof_color)
     return gpd.GeoDataFrame(features[wanted])
 
