@@ -94,6 +94,16 @@ def test_a_resumed_run_is_the_run_without_a_stop(city, run, tmp_path):
     assert resumed["val_loss"] == pytest.approx(whole["val_loss"], rel=1e-4)
 
 
+def test_objects_are_learned_from_stored_chips_too(city, tmp_path):
+    for kind in ("esri-rcnn-masks", "coco"):
+        dataset = city.scene.parent / "dataset.toml"
+        eaves.sample_chips(dataset, tmp_path / kind, format=kind, recipe="maskrcnn-resnet50", changes=SMALL)
+        changes = [*SMALL, "fit.epochs=1"]
+        run = eaves.train_model("maskrcnn-resnet50", tmp_path / kind, tmp_path / f"{kind}-run", changes=changes)
+        assert np.isfinite(run.best["train_mask"])
+        assert read_card(run.model).recipe.model.options["detections_per_mpx"] > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

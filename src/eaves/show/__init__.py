@@ -3,6 +3,7 @@
 from eaves.show.comparison import Scored, compare_curves, compare_figure
 from eaves.show.figures import confusion_figure, curves_figure, overlay_figure
 from eaves.show.separation import separation_figure
+from eaves.show.sides import sides_figure
 
 __all__ = [
     "Scored",
@@ -12,4 +13,5 @@ __all__ = [
     "curves_figure",
     "overlay_figure",
     "separation_figure",
+    "sides_figure",
 ]

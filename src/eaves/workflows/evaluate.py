@@ -65,8 +65,8 @@ def evaluate_footprints(
     Args:
         prediction: Footprints (vector) or a score map (``.tif``; its first class is taken, all of them with a DATASET).
         reference: Reference polygons, or a DATASET TOML.
-        out: Folder for ``metrics.json``, ``matches.parquet``, ``confusion.png`` and, with ``scene``, ``overlay.png``;
-            with a DATASET ``metrics.json`` and ``confusion.png``.
+        out: Folder for ``metrics.json``, ``matches.parquet``, ``confusion.png`` and, with ``scene``, ``overlay.png``
+            and ``sides.png``; with a DATASET ``metrics.json`` and ``confusion.png``.
         aoi: Polygons inside which the reference is complete.
         scene: The image: gives the grid, the valid pixels and the picture. With a DATASET: which of its scenes.
         nodata: Value that means "no imagery" in the scene.

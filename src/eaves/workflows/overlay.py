@@ -1,4 +1,4 @@
-"""The picture of an evaluation: both sets of outlines over the scene."""
+"""The pictures of an evaluation: both sets of outlines over the scene, and side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shapely
 from rasterio.windows import Window
 
 from eaves.scene import Scene
-from eaves.show import overlay_figure
+from eaves.show import overlay_figure, sides_figure
 
 _PICTURE_PX = 1600
 
@@ -18,14 +18,14 @@ _PICTURE_PX = 1600
 def draw_overlay(
     scene: Scene, found: gpd.GeoDataFrame, wanted: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None, path: Path
 ) -> None:
-    """Draw the part of the scene that counts, with both sets of outlines, as sharp as the picture can show it.
+    """Draw the part of the scene that counts, with both sets of outlines, as sharp as the pictures can show it.
 
     Args:
         scene: The image.
         found: The prediction.
         wanted: The reference.
         area: The AOI; none shows all of the scene.
-        path: PNG to write.
+        path: PNG to write, with both over the image; beside it ``sides.png``: the image, and each over it.
 
     Raises:
         OutputError: ``path`` cannot be written.
@@ -54,6 +54,7 @@ def draw_overlay(
     corner = (window.col_off, window.row_off)
     shown = [shapely.transform(_in_pixels(layer, view), lambda xy: xy - corner) for layer in (found, wanted)]
     overlay_figure(image, shown[0], path, reference=shown[1], title=Path(scene.path).name, width_px=_PICTURE_PX)
+    sides_figure(image, shown[0], path.with_name("sides.png"), reference=shown[1])
 
 
 def _in_pixels(layer: gpd.GeoDataFrame, scene: Scene) -> np.ndarray:
