@@ -66,7 +66,9 @@ def main() -> None:
 def drone(work: Path) -> tuple[Path, dict]:
     """The data set, and what tests: scene, reference, and options for each place."""
     data = Path(os.environ["EAVES_DATA"])
-    dataset = prepare(data, work)
+    dataset = work / "dataset.toml"
+    if not dataset.exists():
+        prepare(data, work)
     strip, oam = cut_strip(data / "banepa/banepa.tif", work), data / "oam"
     area = ["--aoi", work / "banepa_val_aoi.gpkg"]
     places = {"banepa": (strip, work / "banepa_val.gpkg", [area, ["--nodata", 255]])}

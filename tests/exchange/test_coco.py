@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from eaves.errors import EavesWarning, LabelError
+from eaves.errors import EavesWarning, LabelError, OutputError
 from eaves.exchange.coco import check_coco, describe_crowd, describe_objects, is_coco, paint_coco, read_coco
 from eaves.exchange.coco_masks import decode_rle, encode_rle, outline_objects, pack_counts, unpack_counts
 from eaves.exchange.cocofile import write_coco
@@ -279,6 +279,40 @@ def test_footprints_outside_the_image_are_cut_at_its_edge(tmp_path):
     write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid)
     data = json.loads((tmp_path / "f.coco.json").read_text())
     assert data["annotations"][2]["bbox"] == pytest.approx([37, 26, 3, 4], abs=1e-6)
+
+
+def test_footprints_elsewhere_and_strangers_are_refused(tmp_path):
+    grid, table, _ = footprints_table()
+    moved = gpd.GeoDataFrame(geometry=[*table.geometry[:2], shapely.box(0, 0, 1, 1)], crs=table.crs)
+    with pytest.raises(OutputError, match="1 outside of it"):
+        write_coco(moved, tmp_path / "f.coco.json", image="north.tif", grid=grid)
+    table["class"] = ["house", "shed", "house"]
+    with pytest.raises(OutputError, match="footprints of house"):
+        write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid, classes=("house",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_colours_go_along_and_ids_do_not_depend_on_what_is_there(tmp_path):
+    grid, table, _ = footprints_table()
+    table["roof_color"], table["blue_share"] = ["blue", "grey", None], [0.9, 0.1, np.nan]
+    table["class"] = "shed"
+    write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid, classes=("house", "shed"))
+    data = json.loads((tmp_path / "f.coco.json").read_text())
+    assert [one["attributes"]["roof_color"] for one in data["annotations"]] == ["blue", "grey", None]
+    assert data["annotations"][2]["attributes"]["blue_share"] is None
+    assert {one["category_id"] for one in data["annotations"]} == {2}
+
+
+def test_a_ring_too_thin_for_pixels_is_still_there(tmp_path):
+    grid, table, _ = footprints_table()
+    thin = shapely.box(5.6, 5.6, 9.4, 9.4).difference(shapely.box(5.7, 5.7, 9.3, 9.3))
+    a = grid.affine
+    table = table.iloc[:1].copy()
+    table.geometry = gpd.GeoSeries([thin], index=table.index).affine_transform([a.a, a.b, a.d, a.e, a.c, a.f]).values
+    write_coco(table, tmp_path / "f.coco.json", image="north.tif", grid=grid)
+    [one] = json.loads((tmp_path / "f.coco.json").read_text())["annotations"]
+    assert isinstance(one["segmentation"], list)
+    assert one["area"] > 0
 
 
 def test_classes_are_categories_and_an_empty_table_is_a_file(tmp_path):

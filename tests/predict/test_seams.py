@@ -118,6 +118,62 @@ def test_every_building_comes_once_and_whole_whatever_the_tiles(town, tile, batc
         assert (cols.min() + found.col, cols.max() + 1 + found.col) == (x0, x1)
 
 
+class Wavering(Knowing):
+    """Each tile gives each building another score, and a duplicate some pixels off with a much lower one."""
+
+    def __call__(self, batch):
+        found = []
+        for one in super().__call__(batch):
+            rng = np.random.default_rng(1000 + self.runs + len(found))
+            scores = torch.tensor(rng.uniform(0.5, 0.99, len(one.scores)), dtype=torch.float32)
+            shift = (one.boxes[:, 2:] - one.boxes[:, :2]).repeat(1, 2) * 0.12
+            boxes = torch.cat([one.boxes, one.boxes + shift])
+            found.append(
+                Detections(boxes, torch.cat([scores, scores * 0.2]), one.classes.repeat(2), one.masks.repeat(2, 1, 1))
+            )
+        return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(town=towns(), tile=st.sampled_from([64, 72, 512]))
+def test_near_a_seam_the_surest_view_stays_whatever_the_others_are(town, tile):
+    boxes, shape = town
+    boxes = [box for box in boxes if min(box[2] - box[0], box[3] - box[1]) >= 10]
+    boxes = [box for box in boxes if max(box[2] - box[0], box[3] - box[1]) <= 28]  # seen whole by every tile near it
+    objects, levels = run(Picture(boxes, shape), Layout(tile, 64, 0, 1), Wavering())
+    sure = [found for found in objects if found.score >= 0.5]
+    assert sorted(tuple(round(side) for side in found.box) for found in sure) == sorted(boxes)
+    for x0, y0, x1, y1 in boxes:
+        assert (levels[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2] >= 127).all()
+
+
+def test_a_blob_takes_the_house_that_it_is_and_no_other():
+    left, right = (20, 10, 32, 22), (33, 10, 45, 22)
+
+    class Disagreeing(Knowing):
+        def __call__(self, batch):
+            self.runs += 1
+            boxes = [[20, 10, 36, 22]] if self.runs == 1 else [left, right]
+            at = torch.tensor(boxes, dtype=torch.float32) + 32  # the tile's view begins 32 px before it
+            at -= torch.tensor([32.0, 0, 32, 0]) * (self.runs - 1)
+            one = torch.ones(len(boxes))
+            return [Detections(at, one * (0.9 if self.runs == 1 else 0.8), one.long(), torch.ones(len(boxes), 28, 28))]
+
+    objects, _ = run(Picture([left, right], (32, 64)), Layout(32, 32, 0, 1), Disagreeing())
+    assert sorted(round(found.score, 1) for found in objects) == [0.8, 0.9]
+
+
+def test_a_hall_of_parts_has_the_mean_of_their_scores():
+    scores = iter([0.9, 0.5, 0.7, 0.6, 0.8])
+    hall = (4, 4, 156, 24)
+    objects, levels = run(
+        Picture([hall], (32, 160)), Layout(32, 32, 0, 1), Knowing(score=lambda _, each=scores: next(each))
+    )
+    assert [tuple(round(side) for side in found.box) for found in objects] == [hall]
+    assert 0.5 < objects[0].score < 0.9
+    assert levels[14, 8] == int(np.float32(0.9) * 254)
+
+
 @settings(deadline=None, max_examples=40)
 @given(town=towns(), tile=st.sampled_from([32, 40, 64]))
 def test_views_that_disagree_by_some_pixels_are_still_one_building(town, tile):

@@ -98,6 +98,28 @@ def test_what_lies_where_nothing_is_known_is_neither():
     assert count_found(found, torch.ones(3), truth) == Found(0, 1, 1)
 
 
+def test_a_house_cut_by_unknown_ground_is_found_by_what_is_known_of_it():
+    truth = known((0, 4, 20, 14), unknown=np.s_[:, 12:])
+    assert count_found([box_mask(0, 4, 20, 14)], torch.ones(1), truth) == Found(1, 0, 0)
+
+
+def test_the_cap_is_of_the_densest_chip_wherever_it_lies(tmp_path):
+    class Late(Squares):
+        def train(self, epoch):
+            return [(epoch, index) for index in range(300)]
+
+        def load(self, item):
+            chip = super().load(item)
+            if item[1] < 290:
+                return chip._replace(mask=np.zeros_like(chip.mask), instances=np.zeros_like(chip.instances))
+            return chip
+
+    from eaves.train.fitting import prepare
+
+    pinned = prepare(recipe(), Late()).recipe.model.options["detections_per_mpx"]
+    assert pinned == np.ceil(2 * 2 / 64**2 * 1e6)
+
+
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 999))
 def test_the_truth_finds_itself_and_nothing_is_counted_twice(seed):

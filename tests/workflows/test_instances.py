@@ -281,3 +281,30 @@ def test_colours_need_eight_bits_and_three_bands(tmp_path, city):
         eaves.color_footprints(city.buildings, city.scene, tmp_path / "c.gpkg", only="pink")
     with pytest.raises(OutputError):
         eaves.color_footprints(city.buildings, city.scene, tmp_path / "none" / "x" / "c.docx")
+
+
+# --- outlines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [12, 30, 50, 90])
+def test_a_full_mask_becomes_the_box_to_a_tenth_of_a_pixel(side):
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+    from rasterio.windows import Window as Read
+
+    from eaves.exchange.scores import encode
+    from eaves.models.paste import paste
+    from eaves.predict import Found
+    from eaves.scene import Tile
+    from eaves.workflows.objects import ObjectBuilder
+
+    tile = Tile(Read(0, 0, 200, 200), Read(0, 0, 200, 200))
+    for shift in (0.0, 0.2, 0.4, 0.5, 0.6, 0.9):
+        box = np.array([40 + shift, 50 + shift, 40 + shift + side, 50 + shift + side])
+        row, col, values = paste(np.ones((28, 28), np.float32), box, (200, 200))
+        levels = encode(values, np.ones(values.shape, bool))
+        builder = ObjectBuilder(GeoBox((200, 200), Affine.identity(), None), ("building",), threshold=0.5)
+        builder.push([Found(tuple(box), 0.9, 1, row, col, levels, tile, False, 50.0)])
+        [outline] = builder.finish().geometry
+        assert np.abs(np.array(outline.bounds) - box).max() < 0.1
+        assert outline.area == pytest.approx(side**2, rel=0.015)  # corners are rounded

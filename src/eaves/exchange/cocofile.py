@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,31 @@ _CATEGORY = "building"
 
 
 def write_coco(
-    table: gpd.GeoDataFrame, path: str | Path, *, image: str, grid: GeoBox, metadata: Mapping[str, Any] | None = None
+    table: gpd.GeoDataFrame,
+    path: str | Path,
+    *,
+    image: str,
+    grid: GeoBox,
+    classes: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write footprints in pixels of the image that they were found in.
 
     Coordinates are as in :mod:`eaves.exchange.coco`. A footprint without holes is a polygon, with its coordinates as
     they are; one with holes, for which COCO's polygons have no word, is the runs of its pixels. ``score`` goes along,
-    so that the annotations are also a file of results; ``area`` is in square pixels.
+    so that the annotations are also a file of results, and ``roof_color`` and ``blue_share`` as ``attributes``. What
+    reaches beyond the image is cut off at its edge.
 
     Args:
         table: Polygons, in the CRS of ``grid``; categories are its column ``class``, else ``building``.
         path: The file.
         image: Name of the image.
         grid: Of the image's own pixels.
+        classes: Names of the categories, so that their ids are the same in every file; those of the table by default.
         metadata: JSON-able; stands under ``info``.
 
     Raises:
-        OutputError: The place cannot be written, or a footprint lies outside the image.
+        OutputError: The place cannot be written, or a footprint lies outside the image or is none of ``classes``.
 
     Example:
         >>> write_coco(footprints, "footprints.coco.json", image="ortho.tif", grid=scene.native_grid)  # doctest: +SKIP
@@ -49,15 +57,23 @@ def write_coco(
     inverse = ~grid.affine
     matrix = [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]
     shapes = gpd.GeoSeries(table.geometry.to_numpy()).affine_transform(matrix)
-    # Outlines end at pixels' edges, from which the way through the map's coordinates strays by a hair.
+    # A working grid of larger pixels can reach beyond the image, and the way through the map strays by a hair.
     shapes = shapely.transform(shapes.to_numpy(), lambda xy: xy.clip(0, (cols, rows)))
+    if len(shapes) and (outside := int((shapely.area(shapes) == 0).sum())):
+        raise OutputError(f"footprints in {image}, for {path}", f"{outside} outside of it", "check scene and layer")
     names = table["class"].astype(str).tolist() if "class" in table else [_CATEGORY] * len(table)
-    categories = {name: number for number, name in enumerate(sorted(set(names)) or [_CATEGORY], 1)}
+    known = list(classes) or sorted(set(names)) or [_CATEGORY]
+    if strangers := sorted(set(names) - set(known)):
+        raise OutputError(f"footprints of {', '.join(known)} for {path}", strangers[0], "name its class, too")
+    categories = {name: number for number, name in enumerate(known, 1)}
+    told = [column for column in ("roof_color", "blue_share") if column in table]
+    attributes = table[told].astype(object).where(table[told].notna(), None).to_dict("records")
     scores = table["score"].tolist() if "score" in table else [None] * len(table)
     annotations = [
         {"id": number, "image_id": 1, "category_id": categories[name], **_describe(shape, (rows, cols))}
         | ({} if score is None else {"score": float(score)})
-        for number, (shape, name, score) in enumerate(zip(shapes, names, scores, strict=True), 1)
+        | ({"attributes": more} if more else {})
+        for number, (shape, name, score, more) in enumerate(zip(shapes, names, scores, attributes, strict=True), 1)
     ]
     document = {
         "info": {"description": "footprints by eaves", "version": "1.0", "eaves": metadata or {}},
@@ -74,11 +90,18 @@ def write_coco(
 
 def _describe(shape: shapely.Polygon, size: tuple[int, int]) -> dict[str, Any]:
     left, top, right, bottom = shape.bounds
-    told = {"bbox": [left, top, right - left, bottom - top], "area": shape.area, "iscrowd": 0}
+    plain = {
+        "segmentation": [shapely.get_coordinates(shape.exterior)[:-1].ravel().tolist()],
+        "bbox": [left, top, right - left, bottom - top],
+        "area": shape.area,
+        "iscrowd": 0,
+    }
     if not len(shape.interiors):
-        return {"segmentation": [shapely.get_coordinates(shape.exterior)[:-1].ravel().tolist()], **told}
+        return plain
     row, col = int(np.floor(top)), int(np.floor(left))
     window = (int(np.ceil(bottom)) - row, int(np.ceil(right)) - col)
     mask = rasterize([(shape, 1)], out_shape=window, transform=Affine.translation(col, row), dtype=np.uint8)
     assert mask is not None
-    return {"segmentation": encode_rle(mask, at=(row, col), size=size), **told}
+    if not mask.any():  # too thin for any pixel's centre, hole and all
+        return plain
+    return {**plain, "segmentation": encode_rle(mask, at=(row, col), size=size), "area": int(mask.sum())}

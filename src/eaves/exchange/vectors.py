@@ -194,6 +194,8 @@ def write_vectors(
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(".coco.json"):
+        raise OutputError("a format of map coordinates", f"{path.name}, of pixels", "write it with eaves extract")
     if suffix not in DRIVERS and suffix not in PARQUET:
         raise OutputError(
             f"a file ending in one of {', '.join([*DRIVERS, *PARQUET])}", f"{path.name}", "change the suffix"

@@ -75,8 +75,8 @@ def roof_colors(features: GeoDataFrame, scene: Scene) -> pd.DataFrame:
         scene: 8-bit red, green and blue; measured on its working grid.
 
     Returns:
-        With the index of ``features``: ``roof_color``, the colour of most of its pixels (None where the image shows
-        none of it), and ``blue_share``, the share of its pixels that are blue (NaN there).
+        With the index of ``features``: ``roof_color``, the commonest colour of its pixels (None where the image
+        shows none of it), and ``blue_share``, the share of its pixels that are blue (NaN there).
 
     Raises:
         SceneError: The image cannot be read, or has other bands or another type.

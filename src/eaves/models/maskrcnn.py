@@ -15,6 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from eaves.errors import SettingsError
 from eaves.models.encoders import make_encoder
@@ -136,7 +137,7 @@ class MaskRcnn(InstanceNetwork):
             suppressor=Suppressor(nms if soft_stage == "rpn" else "hard", 0.7, **soft),
         )
         self.roi_heads = Heads(
-            MultiScaleRoIAlign(list(_LEVELS), output_size=_BOX_PX, sampling_ratio=2),
+            _pooler(_BOX_PX),
             TwoMLPHead(width * _BOX_PX**2, head_width),
             FastRCNNPredictor(head_width, classes),
             fg_iou_thresh=0.5,
@@ -147,7 +148,7 @@ class MaskRcnn(InstanceNetwork):
             score_thresh=0.05,
             nms_thresh=nms_iou,
             detections_per_img=_LEAST,
-            mask_roi_pool=MultiScaleRoIAlign(list(_LEVELS), output_size=mask_px // 2, sampling_ratio=2),
+            mask_roi_pool=_pooler(mask_px // 2),
             mask_head=MaskRCNNHeads(width, (width,) * _MASK_LAYERS, 1),
             mask_predictor=MaskRCNNPredictor(width, width, classes),
             suppressor=Suppressor(nms, nms_iou, **soft),
@@ -265,6 +266,14 @@ def _check_options(
             f"{list(anchor_sizes)} and {list(aspect_ratios)}",
             "write anchor_sizes = [16, 32, 64, 128, 256]",
         )
+
+
+def _pooler(size: int) -> MultiScaleRoIAlign:
+    """RoIAlign from P2 … P5. Left to itself it would tell the levels' scales from the first image, by its size."""
+    pooler = MultiScaleRoIAlign(list(_LEVELS), output_size=size, sampling_ratio=2)
+    pooler.scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+    pooler.map_levels = initLevelMapper(2, 5)
+    return pooler
 
 
 def _freeze_norms(encoder: nn.Module) -> None:

@@ -27,7 +27,8 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], origin: tup
     """Draw a mask that divides its box into equal cells.
 
     Bilinear between the cells' centres, falling to 0 over one more cell, so that a mask of ones crosses 0.5 exactly on
-    the box, wherever that lies between pixels.
+    the box, wherever that lies between pixels. Where cells are smaller than pixels, a pixel has the mean over its area:
+    its centre alone would tell nothing of where in it the mask ends.
 
     Args:
         mask: float32 ``(m, m)``.
@@ -39,8 +40,8 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], origin: tup
         The smallest window that holds all of it; empty where the box lies outside.
 
     Example:
-        >>> paste(np.ones((2, 2), np.float32), np.array([1.0, 0, 3, 2]), (3, 5)).values[0].tolist()
-        [0.5, 1.0, 1.0, 0.5]
+        >>> paste(np.ones((2, 2), np.float32), np.array([1.0, 0, 5, 4]), (4, 6)).values[1].tolist()
+        [0.25, 0.75, 1.0, 1.0, 0.75, 0.25]
     """
     x0, y0, x1, y1 = (float(side) for side in box)
     cell_x, cell_y = (x1 - x0) / mask.shape[1], (y1 - y0) / mask.shape[0]
@@ -53,29 +54,36 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], origin: tup
 
 
 def _window(low: float, high: float, start: int, length: int) -> tuple[int, int]:
-    """First pixel from ``start`` on whose centre lies between two coordinates, and the one behind the last."""
-    first = min(max(start, math.ceil(low - 0.5)), start + length)
-    return first, max(first, min(start + length, math.floor(high - 0.5) + 1))
+    """First pixel from ``start`` on that lies, in part at least, between two coordinates; the one behind the last."""
+    first = min(max(start, math.floor(low)), start + length)
+    return first, max(first, min(start + length, math.ceil(high)))
 
 
 @njit(cache=True, nogil=True)
 def _draw(mask, x0, y0, cell_x, cell_y, left, top, values):
-    rows, cols = mask.shape
+    across, down = int(np.ceil(1 / cell_x)), int(np.ceil(1 / cell_y))  # samples of a pixel
     for i in range(values.shape[0]):
-        v = (top + i + 0.5 - y0) / cell_y - 0.5  # in cells, from the first one's centre
-        r = int(np.floor(v))
-        low_v = np.float32(v - r)
         for j in range(values.shape[1]):
-            u = (left + j + 0.5 - x0) / cell_x - 0.5
-            c = int(np.floor(u))
-            low_u = np.float32(u - c)
             total = np.float32(0)
-            for dr in range(2):
-                if not 0 <= r + dr < rows:
-                    continue
-                share = low_v if dr else np.float32(1) - low_v
-                if 0 <= c < cols:
-                    total += share * (np.float32(1) - low_u) * mask[r + dr, c]
-                if 0 <= c + 1 < cols:
-                    total += share * low_u * mask[r + dr, c + 1]
-            values[i, j] = total
+            for k in range(down):
+                v = (top + i + (k + 0.5) / down - y0) / cell_y - 0.5  # in cells, from the first one's centre
+                for m in range(across):
+                    total += _sample(mask, v, (left + j + (m + 0.5) / across - x0) / cell_x - 0.5)
+            values[i, j] = total / (across * down)
+
+
+@njit(cache=True, nogil=True)
+def _sample(mask, v, u):
+    rows, cols = mask.shape
+    r, c = int(np.floor(v)), int(np.floor(u))
+    low_v, low_u = np.float32(v - r), np.float32(u - c)
+    total = np.float32(0)
+    for dr in range(2):
+        if not 0 <= r + dr < rows:
+            continue
+        share = low_v if dr else np.float32(1) - low_v
+        if 0 <= c < cols:
+            total += share * (np.float32(1) - low_u) * mask[r + dr, c]
+        if 0 <= c + 1 < cols:
+            total += share * low_u * mask[r + dr, c + 1]
+    return total

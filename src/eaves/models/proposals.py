@@ -149,7 +149,8 @@ class Heads(RoIHeads):
             every, class_logits.float().softmax(-1).split(sizes), image_shapes, strict=True
         ):
             labels = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)[:, 1:].reshape(-1)
-            boxes = clip_boxes_to_image(boxes, shape)[:, 1:].reshape(-1, 4)
+            # The image ends half a pixel beyond the centres of its outermost pixels, which count from 0 here.
+            boxes = (clip_boxes_to_image(boxes + 0.5, shape) - 0.5)[:, 1:].reshape(-1, 4)
             scores = scores[:, 1:].reshape(-1)
             wanted = scores > self.score_thresh
             wanted &= (boxes[:, 2:] - boxes[:, :2] >= 0.01).all(dim=1)

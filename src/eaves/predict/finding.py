@@ -104,7 +104,8 @@ def stream_objects(
 
     Objects are handed over as soon as no tile that is still to come can change them. A pixel's score is that of the
     surest object on it, or the chance that the object's mask gives the pixel where that is less: scores of 0.5 and more
-    are exactly the masks of objects with such a score. Memory is some rows of tiles and the objects in them.
+    are exactly the masks of objects with such a score (of a building larger than a tile, each part has its own score).
+    Memory is some rows of tiles and the objects in them.
 
     Args:
         scene: On the grid of the model's resolution.
@@ -127,7 +128,7 @@ def stream_objects(
     rows = plan_tiles(scene.shape, layout.tile_px, layout.halo_px)
     width, halo, bands = scene.shape[1], layout.halo_px, detector.classes - 1
     total, done, capped = sum(map(len, rows)), 0, 0
-    seam = halo // 2
+    seam = min(halo, layout.tile_px) // 2  # farther, a third tile could claim an object
     seen: dict[int, _Row] = {}  # what strips that are still to be written are made of
     open_: list[Found] = []  # objects that may go on below
     for index, (tiles, (image, valid)) in enumerate(zip(rows, bands_of_rows(scene, rows, layout), strict=True)):

@@ -4,12 +4,16 @@ A tile owns the objects whose middle lies in its core. Where a middle lies near 
 or neither; there both bring it forward, and overlaps of their masks tell which are one and the same. What reaches the
 edge of all that its tile has seen is cut off: another tile sees it whole, or another cut part of it, and cut parts
 that cover each other where both tiles see are joined.
+
+Of two tiles, each object of one is the same as one object of the other at most, the one most like it: two tiles that
+have found the same objects leave just these, duplicates with a lower score and all, as one tile would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
@@ -19,7 +23,7 @@ from eaves.exchange.scores import LEVELS
 from eaves.scene import Tile
 
 INSIDE = (LEVELS + 1) // 2  # least level of a mask that belongs to the object
-_SAME = 0.5  # share of an object's mask that another one covers, from which they are one
+_SAME = 0.5  # IoU of two masks, where both tiles see, from which they may be one object
 _EDGE_PX = 16  # an object that ends so near the edge of its tile's view may go on there
 
 
@@ -59,7 +63,7 @@ class Found:
     @property
     def rank(self) -> tuple[bool, float, float, int, int]:
         """Of two views of one object, the greater is the better one."""
-        return (not self.cut, self.depth, self.score, -int(self.tile.core.row_off), -int(self.tile.core.col_off))
+        return (not self.cut, self.score, self.depth, -int(self.tile.core.row_off), -int(self.tile.core.col_off))
 
 
 def place(
@@ -116,20 +120,24 @@ def settle(first: Sequence[Found], second: Sequence[Found], seam_px: int) -> Non
     if not first or not second:
         return
     tree = shapely.STRtree(shapely.box(*np.array([each.box for each in second]).T))
+    alike: list[tuple[float, Found, Found]] = []
     for i, j in tree.query(shapely.box(*np.array([each.box for each in first]).T)).T.tolist():
         a, b = first[i], second[j]
         if a.tile.core == b.tile.core or a.value != b.value or (first is second and i >= j):
             continue
-        if not (a.cut or b.cut or (near_seam(a, seam_px) and near_seam(b, seam_px))):
-            continue
-        better, worse = (a, b) if a.rank > b.rank else (b, a)
-        shared, of_better, of_worse = _common(better, worse)
-        if not shared:
-            continue
-        if better.cut and shared >= _SAME * min(of_better, of_worse):
-            _join(better, worse)
-        elif not better.cut and shared >= _SAME * of_worse:
-            worse.dropped = True
+        if a.cut or b.cut or (near_seam(a, seam_px) and near_seam(b, seam_px)):
+            iou = _common_iou(a, b)
+            if iou >= _SAME:
+                alike.append((iou, a, b) if a.rank > b.rank else (iou, b, a))
+    taken: set[tuple[int, Any]] = set()  # objects, each with the tile in which its counterpart is known
+    for _, better, worse in sorted(alike, key=lambda pair: (pair[0], pair[1].rank), reverse=True):
+        sides = (id(better), edges(worse.tile.core)), (id(worse), edges(better.tile.core))
+        if taken.isdisjoint(sides):
+            taken.update(sides)
+            if better.cut:
+                _join(better, worse)
+            else:
+                worse.dropped = True
 
 
 def near_seam(found: Found, seam_px: int) -> bool:
@@ -140,11 +148,13 @@ def near_seam(found: Found, seam_px: int) -> bool:
 
 
 def merge(parts: Iterable[Found]) -> Found:
-    """Make one object of parts: their masks together, the best part's score."""
+    """Make one object of parts: their masks together, and the mean of their scores by area."""
     parts = list(parts)
-    best = max(parts, key=lambda part: part.score)
+    best = max(parts, key=lambda part: part.rank)
     if len(parts) == 1:
         return best
+    areas = [int((part.levels >= INSIDE).sum()) for part in parts]
+    score = float(np.average([part.score for part in parts], weights=areas))
     top, left = min(part.row for part in parts), min(part.col for part in parts)
     bottom = max(part.row + part.levels.shape[0] for part in parts)
     right = max(part.col + part.levels.shape[1] for part in parts)
@@ -155,7 +165,7 @@ def merge(parts: Iterable[Found]) -> Found:
         np.maximum(view, part.levels, out=view)
     sides = np.array([part.box for part in parts])
     box = (*sides[:, :2].min(axis=0).tolist(), *sides[:, 2:].max(axis=0).tolist())
-    return Found(box, best.score, best.value, top, left, levels, best.tile, any(p.cut for p in parts), best.depth)
+    return Found(box, score, best.value, top, left, levels, best.tile, any(p.cut for p in parts), best.depth)
 
 
 def edges(window: Window) -> tuple[int, int, int, int]:
@@ -172,8 +182,8 @@ def _join(a: Found, b: Found) -> None:
         part.joined = a.joined
 
 
-def _common(a: Found, b: Found) -> tuple[int, int, int]:
-    """Pixels of both masks, of the first and of the second, where both tiles see."""
+def _common_iou(a: Found, b: Found) -> float:
+    """IoU of two masks where both tiles see; 0 where neither mask is there."""
     sides = list(zip(edges(a.tile.read), edges(b.tile.read), strict=True))
     left, top = (max(side) for side in sides[:2])
     right, bottom = (min(side) for side in sides[2:])
@@ -182,9 +192,9 @@ def _common(a: Found, b: Found) -> tuple[int, int, int]:
     right = min(right, max(a.col + a.levels.shape[1], b.col + b.levels.shape[1]))
     bottom = min(bottom, max(a.row + a.levels.shape[0], b.row + b.levels.shape[0]))
     if right <= left or bottom <= top:
-        return 0, 0, 0
+        return 0.0
     one, other = (_inside(each, left, top, right, bottom) for each in (a, b))
-    return int((one & other).sum()), int(one.sum()), int(other.sum())
+    return int((one & other).sum()) / max(1, int((one | other).sum()))
 
 
 def _inside(found: Found, left: int, top: int, right: int, bottom: int) -> np.ndarray:

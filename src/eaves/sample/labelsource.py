@@ -123,7 +123,8 @@ def _colored(features: gpd.GeoDataFrame, source: LabelSource, scene: Scene) -> g
     """Leave out what is of another colour than the wanted one; crowds stay."""
     if source.roof_color is None:
         return features
-    wanted = of_color(features, scene, source.roof_color)
+    colors = Scene(scene.path, nodata=scene.nodata).with_bands(3)  # whatever bands the network is given
+    wanted = of_color(features, colors, source.roof_color)
     if "crowd" in features:
         wanted = wanted | features["crowd"].to_numpy(bool)
     _LOG.info("%s on %s: %d of %d are %s", source.path, scene.name, wanted.sum(), len(wanted), source.roof_color)

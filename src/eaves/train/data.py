@@ -67,7 +67,7 @@ class Item(NamedTuple):
     Attributes:
         image: float32 ``(c, h, w)``, normalised; below it the scores of every class, where the chip has scores.
         mask: uint8 ``(h, w)``: class, or UNKNOWN where nothing is known; what predictions are measured against.
-        target: uint8 ``(h, w)``: what the network is to draw, or UNKNOWN.
+        target: uint8 ``(h, w)``: what the network is to draw, or UNKNOWN; for networks of objects int32, their numbers.
     """
 
     image: torch.Tensor

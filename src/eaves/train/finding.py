@@ -149,7 +149,8 @@ def count_found(masks: list[np.ndarray], classes: Tensor, known: Objects) -> Fou
         known: What is there.
 
     Returns:
-        Right, wrong and missed; what lies mostly where nothing is known counts as neither.
+        Right, wrong and missed; what lies mostly where nothing is known counts as neither, and of the rest only what
+        is known is compared.
     """
     truth = known.masks.cpu().numpy()
     hidden = known.unknown.cpu().numpy()
@@ -157,8 +158,9 @@ def count_found(masks: list[np.ndarray], classes: Tensor, known: Objects) -> Fou
     free = np.ones(len(truth), bool)
     right = wrong = 0
     for mask, value in zip(masks, classes.tolist(), strict=True):
+        whole, mask = int(mask.sum()), mask & ~hidden
         area = int(mask.sum())
-        if not area or int(mask[hidden].sum()) * 2 > area:
+        if not area or area * 2 < whole:
             continue
         shared = truth[:, mask].sum(axis=1)
         iou = shared / (areas + area - shared)

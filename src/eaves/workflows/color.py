@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import geopandas as gpd
+from rasterio.windows import Window
 
 from eaves.errors import LabelError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.vectors import read_vectors, write_vectors
 from eaves.labels import overlap
-from eaves.labels.colors import check_color, roof_colors
+from eaves.labels.colors import check_color, color_index, roof_colors
 from eaves.scene import Scene
 from eaves.workflows.provenance import provenance
 
@@ -22,7 +23,7 @@ class Colored(NamedTuple):
     Attributes:
         path: The vector file.
         number: Features in it.
-        left_out: Features of other colours.
+        left_out: Features of other colours, and those that the image does not show.
         counts: Colour → features of it, before any was left out; those that the image does not show are not in it.
     """
 
@@ -66,8 +67,7 @@ def color_footprints(
     check_writable(out)
     if only is not None:
         check_color(only)
-    opened = Scene(scene, nodata=nodata, bands=bands, allow_vrt=allow_vrt)
-    opened = opened if bands else opened.with_bands(3)
+    opened = open_colors(scene, nodata=nodata, bands=bands, allow_vrt=allow_vrt)
     features = read_vectors(layer)
     if not len(features):
         raise LabelError(f"polygons in {layer}", "none", "check file and layer")
@@ -79,8 +79,27 @@ def color_footprints(
     return Colored(out, len(kept), len(table) - len(kept), counts)
 
 
+def open_colors(
+    scene: str | Path,
+    *,
+    nodata: float | None = None,
+    bands: tuple[int, ...] | None = None,
+    allow_vrt: bool = False,
+) -> Scene:
+    """Open an image for its colours, at its own resolution, whatever bands a model may want of it.
+
+    Raises:
+        SceneError: It cannot be read, or is not of 8 bits, or nothing says which bands are red, green and blue.
+    """
+    opened = Scene(scene, nodata=nodata, bands=bands, allow_vrt=allow_vrt)
+    opened = opened if bands else opened.with_bands(3)
+    color_index(opened.read(Window(0, 0, 1, 1))[0])
+    return opened
+
+
 def with_colors(table: gpd.GeoDataFrame, scene: Scene) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Return a table with ``roof_color`` and ``blue_share`` before its geometry, and how many are of each colour."""
+    table = gpd.GeoDataFrame(table.reset_index(drop=True))
     told = roof_colors(table, scene)
     plain = table.drop(columns=["geometry", "roof_color", "blue_share"], errors="ignore")
     colored = gpd.GeoDataFrame(plain.join(told), geometry=table.geometry, crs=table.crs)

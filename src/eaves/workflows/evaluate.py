@@ -128,6 +128,8 @@ def evaluate_footprints(
     found, wanted = common_system(found, wanted, str(prediction), str(reference))
     every = found
     if min_score is not None:
+        if not 0 <= min_score <= 1:
+            raise SettingsError("a --min-score between 0 and 1", f"{min_score}", "choose a score such as 0.5")
         if scores is not None or "score" not in found:
             raise SettingsError(
                 "footprints with a column 'score' for --min-score", str(prediction), "leave it out, or use --threshold"

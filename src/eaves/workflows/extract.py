@@ -9,18 +9,17 @@ from typing import Any
 
 import geopandas as gpd
 import pandas as pd
-from rasterio.windows import Window
 
 from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.cocofile import SUFFIX, write_coco
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import write_vectors
-from eaves.labels.colors import check_color, color_index
+from eaves.labels.colors import check_color
 from eaves.models import Suppression
 from eaves.predict import Tta
 from eaves.progress import OnProgress, ignore
-from eaves.workflows.color import of_one, with_colors
+from eaves.workflows.color import of_one, open_colors, with_colors
 from eaves.workflows.jobs import Job, prepare
 from eaves.workflows.objects import ObjectBuilder
 from eaves.workflows.refiners import open_refiner, refine_job
@@ -122,6 +121,7 @@ def extract_footprints(
     if only_color is not None:
         check_color(only_color)
         settings["only_color"] = only_color
+    names: Sequence[str] = ()
     tables, grids, dropped, covered, other, notes = [], [], 0, 0, 0, []
     for path in paths:
         job = prepare(
@@ -143,24 +143,26 @@ def extract_footprints(
         )
         if refine is not None:
             job = refine_job(job, open_refiner(refine, refine_changes, device=device), tile_px)
+        colors = None
         if roof_color or only_color is not None:
-            color_index(job.scene.read(Window(0, 0, 1, 1))[0])  # rather now than after hours
+            colors = open_colors(path, nodata=nodata, allow_vrt=allow_vrt)  # rather now than after hours
         builder = _builder(job, parting, threshold=threshold, min_area_m2=min_area_m2, simplify_px=simplify_px)
         _run(job, builder, scores, on_progress)
         table = builder.finish()
-        if roof_color or only_color is not None:
-            colored, _ = with_colors(table, job.scene)
+        if colors is not None:
+            colored, _ = with_colors(table, colors)
             table = colored if only_color is None else of_one(colored, only_color)
             other += len(colored) - len(table)
         tables.append(table)
         grids.append(job.found.native_grid)
+        names = job.card.classes[1:]
         dropped += builder.dropped
         covered += builder.covered if isinstance(builder, ObjectBuilder) else 0
         notes.append(job.note)
     table = tables[0] if len(tables) == 1 else _together(tables)
     note = {**notes[0], "inputs": [each["inputs"] for each in notes]}
     if out.name.endswith(SUFFIX):
-        write_coco(table, out, image=Path(paths[0]).name, grid=grids[0], metadata=note)
+        write_coco(table, out, image=Path(paths[0]).name, grid=grids[0], classes=names, metadata=note)
     else:
         write_vectors(table, out, metadata=note)
     return Footprints(out, len(table), dropped, covered, other)
@@ -169,7 +171,8 @@ def extract_footprints(
 def _builder(job: Job, parting: dict[str, Any], **settings: Any) -> FootprintBuilder | ObjectBuilder:
     """What turns a job's scores, or its objects, into footprints."""
     if job.objects is not None:
-        if parting["separate"] not in ("auto", "none") or any(parting[key] for key in parting if key != "separate"):
+        tuning = [parting[key] for key in parting if key != "separate"]
+        if parting["separate"] not in ("auto", "none") or any(value is not None for value in tuning):
             raise SettingsError(
                 "a model of scores, to part buildings", "a model that finds them one by one", "leave the parting out"
             )

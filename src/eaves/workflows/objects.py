@@ -74,10 +74,13 @@ class ObjectBuilder:
         """Take objects."""
         for found in objects:
             if found.score >= self._threshold:
-                traced = trace(found.levels, 0.5)
+                # Beyond the mask's window its levels are 0: the outline ends between pixels there, too.
+                traced = trace(np.pad(found.levels, 1), 0.5)
                 # What lies apart from the main part is an error of the mask far more often than a building.
                 largest = int(traced.pixels.argmax())
-                moved = shapely.transform(traced.polygons[largest], lambda xy, at=(found.col, found.row): xy + at)
+                moved = shapely.transform(
+                    traced.polygons[largest], lambda xy, at=(found.col - 1, found.row - 1): xy + at
+                )
                 self._outlines.append((moved, found.score, int(traced.pixels[largest]), found.value))
 
     def drain(self, job: Job) -> None:

@@ -60,7 +60,8 @@ def predict_scores(
     """Write the score map of a scene: a COG with a band a class (without the background), uint8, 254 is a score of 1.
 
     A network of objects writes these too, as polygons with their scores, beside the map: ``x.instances.parquet`` beside
-    ``x.tif``. Nothing is cut or left out there but what scores below 0.05. A pixel's score is that of the surest object
+    ``x.tif``. They may overlap; left out is what scores below 0.05 or covers no
+    pixel, and of a mask in pieces all but the largest. A pixel's score is that of the surest object
     on it, or what that object's mask gives the pixel where that is less.
 
     A model that was taught border or distance adds a band of that name, which parts buildings that touch.
