@@ -216,6 +216,24 @@ def test_what_was_seen_before_does_not_change_what_is_seen(arch):
         assert torch.equal(used.detect(image)[0].scores, fresh.detect(image)[0].scores)
 
 
+def test_a_place_has_its_proposals_whatever_lies_elsewhere():
+    """The best of each cell go on: a town beside it does not take a farm's."""
+    network = make(detections_per_mpx=300.0).eval()
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(1, 4000, 2, generator=generator) * torch.tensor([500.0, 240.0])
+    boxes = torch.cat([corner, corner + 12], dim=-1)
+    quiet = torch.randn(1, 4000, 1, generator=generator)
+    loud = quiet + 9.0 * (boxes[..., :1] > 256)  # the right half only
+    network.rpn.cap = 200
+
+    def left(logits):
+        [[found], _] = network.rpn.filter_proposals(boxes, logits, [(256, 512)], [4000])
+        return {tuple(box) for box in found[found[:, 2] < 256].tolist()}
+
+    assert len(left(quiet)) > 50
+    assert left(loud) == left(quiet)
+
+
 def test_pinning_allows_twice_the_densest_chip_unless_told_otherwise():
     network = make()
     assert network.pin(812.5) == {"detections_per_mpx": 1625.0}

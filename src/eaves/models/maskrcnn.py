@@ -20,12 +20,13 @@ from torchvision.ops.poolers import initLevelMapper
 from eaves.errors import SettingsError
 from eaves.models.encoders import make_encoder
 from eaves.models.instances import Detections, InstanceNetwork, Objects
-from eaves.models.proposals import Heads, Proposals, Suppressor, nothing
+from eaves.models.proposals import CELL_PX, Heads, Proposals, Suppressor, nothing
 from eaves.models.pyramid import Fusion, make_pyramid
 from eaves.models.soft_nms import Suppression, check_method
 
 _LEVELS = ("0", "1", "2", "3")  # torchvision's names of P2 … P5
 _BOX_PX, _MASK_LAYERS = 7, 4
+_DEEPEST = 32  # stride of the deepest features
 _UNPINNED_PER_MPX = 2000.0  # detections, where no data have told: a roof of 7 x 7 m in every such square at 0.3 m
 _LEAST = 100
 _HALF = 0.5
@@ -82,7 +83,7 @@ class MaskRcnn(InstanceNetwork):
         torch.Size([28, 28])
     """
 
-    stride = 32
+    stride = CELL_PX  # a multiple of the deepest features'
     halo_px = 128
     parts = ("encoder", "pyramid", "rpn", "roi_heads")
     terms = ("proposal", "proposal_box", "class", "box", "mask")
@@ -237,7 +238,7 @@ class MaskRcnn(InstanceNetwork):
     def _look(self, image: Tensor) -> tuple[ImageList, OrderedDict[str, Tensor]]:
         """The padded image with its own size beside it, and the pyramid's levels; sets the caps."""
         height, width = image.shape[-2:]
-        padded = self.padded(image)
+        padded = self.padded(image, _DEEPEST)
         mpx = height * width / 1e6
         per_mpx = self.detections_per_mpx or _UNPINNED_PER_MPX
         self.roi_heads.cap = max(_LEAST, math.ceil(per_mpx * mpx))

@@ -51,21 +51,23 @@ class Network(nn.Module, ABC):
         """Return the parameters that started from pretrained weights; empty where none did."""
         return [parameter for name, parameter in self.named_parameters() if name in self.pretrained]
 
-    def padded(self, image: Tensor) -> Tensor:
-        """Pad an image at the bottom and the right to multiples of ``stride``.
+    def padded(self, image: Tensor, multiple: int | None = None) -> Tensor:
+        """Pad an image at the bottom and the right to multiples of ``stride``, or of another number.
 
         With zeros: the mean colour after normalisation, and what invalid pixels are, too.
 
         Args:
             image: ``(n, input_channels, h, w)`` float, normalised; ``h, w >= 1``.
+            multiple: The other number.
 
         Raises:
             ValueError: The image has another number of dimensions or bands, or no pixels.
         """
+        multiple = multiple or self.stride
         if image.ndim != 4 or image.shape[1] != self.input_channels or 0 in image.shape:
             raise ValueError(f"expected (n, {self.input_channels}, h, w) with pixels, got {tuple(image.shape)}")
         height, width = image.shape[-2:]
-        below, right = -height % self.stride, -width % self.stride
+        below, right = -height % multiple, -width % multiple
         return F.pad(image, (0, right, 0, below)) if below or right else image
 
 

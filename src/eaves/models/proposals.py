@@ -5,6 +5,7 @@ Boxes here are in torchvision's pixels, whose centres lie at whole numbers: half
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
 from eaves.models.soft_nms import Suppression, suppress
 
+CELL_PX = 128  # tiles begin at multiples of it, so that cells are the same in all of them
 _MOSTLY = 0.5  # share of a box that is unknown, from which nobody can call it background
 
 
@@ -40,21 +42,14 @@ class Proposals(RegionProposalNetwork):
         **settings: As torchvision's.
 
     Attributes:
-        cap: Proposals of an image, of all levels together, and of each before overlaps are settled.
+        cap: Proposals of an image, of all levels together, and of each before overlaps are settled; outside training,
+            so many of its area as a cell has.
     """
 
     def __init__(self, *args: Any, suppressor: Suppressor, **settings: Any) -> None:
         super().__init__(*args, pre_nms_top_n={}, post_nms_top_n={}, **settings)
         self.suppressor = suppressor
         self.cap = 1000
-
-    def pre_nms_top_n(self) -> int:
-        """Proposals of a level that compete."""
-        return self.cap
-
-    def post_nms_top_n(self) -> int:
-        """Proposals of an image."""
-        return self.cap
 
     def filter_proposals(
         self,
@@ -63,20 +58,39 @@ class Proposals(RegionProposalNetwork):
         image_shapes: list[tuple[int, int]],
         num_anchors_per_level: list[int],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Choose among overlapping proposals; as torchvision's, but for the way in which it chooses."""
+        """Choose among overlapping proposals; as torchvision's, but for the places that it chooses from.
+
+        In training the best of the whole image go on, else the best of each cell: what is proposed somewhere then
+        depends on what lies there, not on how dense the rest of the image is, or where the image ends.
+        """
         objectness = objectness.detach().reshape(len(proposals), -1)
-        top = self._get_top_n_idx(objectness, num_anchors_per_level)  # (n, k)
-        numbers = torch.tensor(num_anchors_per_level, device=top.device)
-        levels = torch.repeat_interleave(torch.arange(len(numbers), device=top.device), numbers)
+        numbers = torch.tensor(num_anchors_per_level, device=objectness.device)
+        levels = torch.repeat_interleave(torch.arange(len(numbers), device=objectness.device), numbers)
         chosen: list[tuple[Tensor, Tensor]] = []
-        for image, index in enumerate(top):
-            boxes = clip_boxes_to_image(proposals[image][index], image_shapes[image])
-            scores, level = objectness[image][index].float().sigmoid(), levels[index]
+        for image, shape in enumerate(image_shapes):
+            boxes, scores, level = proposals[image], objectness[image].float().sigmoid(), levels
+            cells = self._cells(boxes, shape)
+            first = _best(scores, level * (cells.max() + 1) + cells, self._share(shape))
+            boxes, scores, level, cells = boxes[first], scores[first], level[first], cells[first]
+            boxes = clip_boxes_to_image(boxes, shape)
             large = remove_small_boxes(boxes, self.min_size)
-            boxes, scores, level = boxes[large], scores[large], level[large]
+            boxes, scores, level, cells = boxes[large], scores[large], level[large], cells[large]
             keep, scores = self.suppressor(boxes, scores, level)
-            chosen.append((boxes[keep[: self.cap]], scores[: self.cap]))
+            last = _best(scores, cells[keep], self._share(shape))
+            chosen.append((boxes[keep[last]], scores[last]))
         return [boxes for boxes, _ in chosen], [scores for _, scores in chosen]
+
+    def _share(self, shape: tuple[int, int]) -> int:
+        """Proposals that a cell may have; in training that of the image, which is one cell."""
+        return self.cap if self.training else max(1, math.ceil(self.cap * CELL_PX**2 / (shape[0] * shape[1])))
+
+    def _cells(self, boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The cell that the middle of each box lies in, int64 ``(k,)``."""
+        if self.training:
+            return torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        x, y = ((boxes[:, side] + boxes[:, side + 2]) / 2 for side in (0, 1))
+        col, row = (x.clamp(0, shape[1] - 1) // CELL_PX).long(), (y.clamp(0, shape[0] - 1) // CELL_PX).long()
+        return row * (shape[1] // CELL_PX + 1) + col
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
@@ -162,6 +176,17 @@ class Heads(RoIHeads):
             keep = keep[: self.cap]
             found.append((boxes[keep], scores[: self.cap], labels[keep]))
         return tuple([each[part] for each in found] for part in range(3))
+
+
+def _best(scores: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Indices of the best ``count`` of each group, the best first, int64."""
+    order = scores.argsort(descending=True, stable=True)
+    by_group = order[groups[order].argsort(stable=True)]
+    _, sizes = groups[by_group].unique_consecutive(return_counts=True)
+    starts = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+    place = torch.arange(len(scores), device=scores.device) - starts
+    best = by_group[place < count]
+    return best[scores[best].argsort(descending=True, stable=True)]
 
 
 def nothing(loss: Tensor) -> Tensor:
