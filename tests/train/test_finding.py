@@ -183,8 +183,8 @@ def test_epochs_are_chosen_by_f1(tmp_path):
     assert run.best["val_f1"] == max(row["val_f1"] for row in run.curves)
 
 
-def test_two_processes_train_and_judge_together(tmp_path):
-    run = fit(recipe("fit.processes=2"), Squares(), tmp_path)
+def test_two_processes_train_and_judge_together(squares, tmp_path):
+    run = fit(recipe("fit.processes=2"), squares(train=4, val=2, side=64), tmp_path)
     assert 0 <= run.best["val_f1"] <= 1
     assert np.isfinite(run.best["train_mask"])
 

@@ -44,7 +44,7 @@ def color_index(image: np.ndarray) -> np.ndarray:
         SceneError: The image has other bands, or another type.
 
     Example:
-        >>> COLORS[color_index(np.full((3, 1, 1), (66, 112, 166), np.uint8).reshape(3, 1, 1))[0, 0]]
+        >>> COLORS[color_index(np.array([66, 112, 166], np.uint8).reshape(3, 1, 1))[0, 0]]
         'blue'
     """
     if image.dtype != np.uint8 or image.ndim != 3 or len(image) != 3:

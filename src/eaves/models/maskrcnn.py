@@ -77,6 +77,7 @@ class MaskRcnn(InstanceNetwork):
         SettingsError: The encoder has other strides, anchors are not five, or options contradict each other.
 
     Example:
+        >>> import torch
         >>> network = MaskRcnn(3, 2, encoder="resnet18", width=32, head_width=64).eval()
         >>> [found] = network(torch.zeros(1, 3, 64, 96))
         >>> found.masks.shape[1:]
