@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
@@ -135,6 +135,8 @@ class Wavering(Knowing):
 
 
 @settings(deadline=None, max_examples=60)
+@example(town=([(101, 33, 118, 47)], (96, 160)), tile=72)  # exactly as far from the seam as counts
+@example(town=([(101, 29, 118, 41)], (96, 160)), tile=72)
 @given(town=towns(), tile=st.sampled_from([64, 72, 512]))
 def test_near_a_seam_the_surest_view_stays_whatever_the_others_are(town, tile):
     boxes, shape = town

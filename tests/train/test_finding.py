@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
 from eaves.errors import EavesWarning, SettingsError
 from eaves.labels import UNKNOWN
 from eaves.models import load_model, objects_of
-from eaves.sample import Chip
+from eaves.sample import Chip, ChipRecord, open_chips, write_chips
 from eaves.settings import Recipe, override, parse
-from eaves.train import fit
-from eaves.train.finding import Found, count_found
+from eaves.train import StoredChips, fit
+from eaves.train.finding import Counts, count_found
 
 BASE = {
     "name": "toy",
@@ -80,27 +81,27 @@ def known(*boxes, classes=None, unknown=None):
 def test_each_object_is_found_once_by_the_surest():
     truth = known((0, 0, 10, 10), (20, 0, 30, 10))
     found = [box_mask(0, 0, 10, 9), box_mask(0, 0, 10, 10), box_mask(0, 20, 9, 30)]
-    assert count_found(found, torch.ones(3), truth) == Found(right=1, wrong=2, missed=1)
-    assert count_found([], torch.ones(0), truth) == Found(0, 0, 2)
+    assert count_found(found, torch.ones(3), truth) == Counts(right=1, wrong=2, missed=1)
+    assert count_found([], torch.ones(0), truth) == Counts(0, 0, 2)
 
 
 def test_another_class_and_half_an_object_are_wrong():
     truth = known((0, 0, 10, 10), (20, 0, 30, 10), classes=[1, 2])
     found = [box_mask(20, 0, 30, 10), box_mask(0, 0, 10, 4)]
-    assert count_found(found, torch.tensor([1, 1]), truth) == Found(0, 2, 2)
-    assert count_found(found[:1], torch.tensor([2]), truth) == Found(1, 0, 1)
-    assert count_found([box_mask(0, 0, 10, 5)], torch.tensor([1]), truth) == Found(1, 0, 1)  # exactly one half
+    assert count_found(found, torch.tensor([1, 1]), truth) == Counts(0, 2, 2)
+    assert count_found(found[:1], torch.tensor([2]), truth) == Counts(1, 0, 1)
+    assert count_found([box_mask(0, 0, 10, 5)], torch.tensor([1]), truth) == Counts(1, 0, 1)  # exactly one half
 
 
 def test_what_lies_where_nothing_is_known_is_neither():
     truth = known((0, 0, 10, 10), unknown=np.s_[16:, :])
     found = [box_mask(0, 20, 10, 30), box_mask(20, 10, 30, 18), np.zeros((32, 32), bool)]
-    assert count_found(found, torch.ones(3), truth) == Found(0, 1, 1)
+    assert count_found(found, torch.ones(3), truth) == Counts(0, 1, 1)
 
 
 def test_a_house_cut_by_unknown_ground_is_found_by_what_is_known_of_it():
     truth = known((0, 4, 20, 14), unknown=np.s_[:, 12:])
-    assert count_found([box_mask(0, 4, 20, 14)], torch.ones(1), truth) == Found(1, 0, 0)
+    assert count_found([box_mask(0, 4, 20, 14)], torch.ones(1), truth) == Counts(1, 0, 0)
 
 
 def test_the_cap_is_of_the_densest_chip_wherever_it_lies(tmp_path):
@@ -129,7 +130,7 @@ def test_the_truth_finds_itself_and_nothing_is_counted_twice(seed):
     truth = known(*boxes)
     masks = [mask.numpy() for mask in truth.masks]
     order = rng.permutation(len(masks))
-    assert count_found([masks[i] for i in order], torch.ones(len(masks)), truth) == Found(len(masks), 0, 0)
+    assert count_found([masks[i] for i in order], torch.ones(len(masks)), truth) == Counts(len(masks), 0, 0)
     guess = [box_mask(*rng.integers(0, 16, 2), *rng.integers(16, 32, 2)) for _ in range(5)]
     right, wrong, missed = count_found(guess, torch.ones(5), truth)
     assert right + wrong == 5
@@ -183,8 +184,15 @@ def test_epochs_are_chosen_by_f1(tmp_path):
     assert run.best["val_f1"] == max(row["val_f1"] for row in run.curves)
 
 
-def test_two_processes_train_and_judge_together(squares, tmp_path):
-    run = fit(recipe("fit.processes=2"), squares(train=4, val=2, side=64), tmp_path)
+def test_two_processes_train_and_judge_together(tmp_path):
+    source, window = Squares(), Window(0, 0, 64, 64)
+    items = [*((item, "train") for item in source.train(0)), *((item, "val") for item in source.val())]
+    stored = tmp_path / "chips"
+    write_chips(
+        (ChipRecord(source.load(item), "s", window, split) for item, split in items), stored, classes=source.classes
+    )
+    # Kept in files: other processes can open those, and nothing of this module.
+    run = fit(recipe("fit.processes=2"), StoredChips(open_chips(stored)), tmp_path / "run")
     assert 0 <= run.best["val_f1"] <= 1
     assert np.isfinite(run.best["train_mask"])
 

@@ -152,6 +152,13 @@ def test_a_threshold_of_the_scores_gives_the_objects_of_such_a_score(predicted):
     points = gpd.GeoSeries(gpd.points_from_xy(*(scores.grid.affine * (cols + 0.5, rows + 0.5))), crs=table.crs)
     covered = points.within(inside.buffer(1e-6)).mean() if len(points) else 1.0
     assert covered > 0.95  # parts that lie apart from an object's main one are in the scores alone
+    # And the other way round: what an object's mask holds has at least its score, or one half.
+    best = table.iloc[int(table["score"].argmax())]
+    row, col = np.mgrid[0 : levels.shape[0], 0 : levels.shape[1]]
+    x, y = scores.grid.affine * (col.ravel() + 0.5, row.ravel() + 0.5)
+    inside = shapely.contains_xy(best.geometry.buffer(-0.3), x, y).reshape(levels.shape) & (levels != 255)
+    assert inside.sum() > 4
+    assert (levels[inside] >= min(127, int(best["score"] * 254))).all()
 
 
 def test_extract_gives_footprints_that_share_no_ground(city, run, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Literal, cast
 
 from pydantic import Field
@@ -70,8 +71,8 @@ class MaskRcnn(InstanceNetwork):
         soft_iou: From which ``linear`` lowers scores.
         soft_stage: ``final``, or ``rpn`` to choose among proposals that way too, which passes very many of them.
         detections_per_mpx: Cap on detections in a million pixels, at least 100 an image; none lets training set it.
-        proposals_per_mpx: The same for proposals, at least 200; none is twice that of detections. On dense towns twice
-            as many cost 1.8 times the time for 0.02 of AP50.
+        proposals_per_mpx: The same for proposals, at least 200; none is twice that of detections. More find a little
+            more, and each costs its share of the heads' time.
 
     Raises:
         SettingsError: The encoder has other strides, anchors are not five, or options contradict each other.
@@ -195,20 +196,14 @@ class MaskRcnn(InstanceNetwork):
 
     def losses(self, image: Tensor, objects: list[Objects]) -> dict[str, Tensor]:
         """See :meth:`InstanceNetwork.losses`."""
-        size = image.shape[-2:]
         targets = [
             {"boxes": each.boxes - _HALF, "labels": each.classes, "masks": each.masks, "unknown": each.unknown}
             for each in objects
         ]
-        for part in (self.rpn, self.roi_heads):
-            part.training = True  # the modules themselves have no other use for it: losses are wanted
-        try:
+        with self._asked_for(losses=True):
             images, features = self._look(image)
             proposals, first = self.rpn(images, features, targets)
-            _, second = self.roi_heads(features, proposals, [tuple(size)] * len(image), targets)
-        finally:
-            for part in (self.rpn, self.roi_heads):
-                part.training = self.training
+            _, second = self.roi_heads(features, proposals, images.image_sizes, targets)
         heads = second.values() if self.roi_heads.sampled else map(nothing, second.values())
         values = (*first.values(), *heads)
         return dict(zip(self.terms, values, strict=True))
@@ -216,15 +211,10 @@ class MaskRcnn(InstanceNetwork):
     def detect(self, image: Tensor, min_score: float = 0.05) -> list[Detections]:
         """See :meth:`InstanceNetwork.detect`."""
         self.roi_heads.score_thresh = min_score
-        for part in (self.rpn, self.roi_heads):
-            part.training = False
-        try:
+        with self._asked_for(losses=False):
             images, features = self._look(image)
             proposals, _ = self.rpn(images, features)
             found, _ = self.roi_heads(features, proposals, images.image_sizes)
-        finally:
-            for part in (self.rpn, self.roi_heads):
-                part.training = self.training
         return [
             Detections(
                 one["boxes"].float() + _HALF,
@@ -235,6 +225,18 @@ class MaskRcnn(InstanceNetwork):
             )
             for one, capped in zip(found, self.roi_heads.capped, strict=True)
         ]
+
+    @contextmanager
+    def _asked_for(self, *, losses: bool) -> Iterator[None]:
+        """Tell torchvision's parts what is wanted; their ``training`` is the switch for that alone."""
+        parts = (self.rpn, self.roi_heads)
+        for part in parts:
+            part.training = losses
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.training = self.training
 
     def _look(self, image: Tensor) -> tuple[ImageList, OrderedDict[str, Tensor]]:
         """The padded image with its own size beside it, and the pyramid's levels; sets the caps."""

@@ -87,15 +87,25 @@ def choose_layout(
         >>> choose_layout(Net, (3000, 4000))
         Layout(tile_px=640, halo_px=112, blend_px=16, batch=1)
     """
-    if (tile_px is not None and tile_px < 1) or (batch is not None and batch < 1):
+    blend = round_up(16, backend.stride)
+    side = choose_side(_TILE_PX if tile_px is None else tile_px, batch, shape, backend.stride)
+    return Layout(max(side, 2 * blend), round_up(backend.halo_px, backend.stride) + blend, blend, batch or 1)
+
+
+def round_up(value: int, stride: int) -> int:
+    """Return the least multiple of a stride that is not below a value."""
+    return -(-value // stride) * stride
+
+
+def choose_side(tile_px: int, batch: int | None, shape: tuple[int, int], stride: int) -> int:
+    """Return the side of a core for a wanted one: a multiple of the stride, and small for a small scene.
+
+    Raises:
+        SettingsError: A number is not positive.
+    """
+    if tile_px < 1 or (batch is not None and batch < 1):
         raise SettingsError("tile_px and batch of at least 1", f"{tile_px} and {batch}", "raise them")
-
-    def up(value: int) -> int:
-        return -(-value // backend.stride) * backend.stride
-
-    blend = up(16)
-    side = up(min(tile_px or _TILE_PX, max(shape)))
-    return Layout(max(side, 2 * blend), up(backend.halo_px) + blend, blend, batch or 1)
+    return round_up(min(tile_px, max(shape)), stride)
 
 
 def stream_scores(

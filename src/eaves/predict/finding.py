@@ -14,7 +14,7 @@ from eaves.exchange.scores import LEVELS, NODATA, encode
 from eaves.models import Detections, InstanceNetwork
 from eaves.models.paste import paste
 from eaves.predict.backends import choose_device
-from eaves.predict.engine import Layout, Picture, Rule, Strip, bands_of_rows, columns
+from eaves.predict.engine import Layout, Picture, Rule, Strip, bands_of_rows, choose_side, columns, round_up
 from eaves.predict.seams import INSIDE, Found, merge, place, settle
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene import Tile, plan_tiles
@@ -80,15 +80,10 @@ def find_layout(
     Raises:
         SettingsError: A number is not positive.
     """
-    if (tile_px is not None and tile_px < 1) or (batch is not None and batch < 1):
-        raise SettingsError("tile_px and batch of at least 1", f"{tile_px} and {batch}", "raise them")
-
-    def up(value: int) -> int:
-        return -(-value // detector.stride) * detector.stride
-
-    halo = up(detector.halo_px)
+    halo = round_up(detector.halo_px, detector.stride)
+    side = choose_side(_TILE_PX if tile_px is None else tile_px, batch, shape, detector.stride)
     # A tile smaller than its halo would meet tiles that are no neighbours of it.
-    return Layout(max(up(min(tile_px or _TILE_PX, max(shape))), halo), halo, 0, batch or 1)
+    return Layout(max(side, halo), halo, 0, batch or 1)
 
 
 def stream_objects(

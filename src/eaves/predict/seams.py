@@ -25,6 +25,7 @@ from eaves.scene import Tile
 INSIDE = (LEVELS + 1) // 2  # least level of a mask that belongs to the object
 _SAME = 0.5  # IoU of two masks, where both tiles see, from which they may be one object
 _EDGE_PX = 16  # an object that ends so near the edge of its tile's view may go on there
+_DRIFT_PX = 16  # the middles that two tiles see of one object are no farther apart
 
 
 @dataclass(eq=False)
@@ -141,10 +142,10 @@ def settle(first: Sequence[Found], second: Sequence[Found], seam_px: int) -> Non
 
 
 def near_seam(found: Found, seam_px: int) -> bool:
-    """Whether the middle of an object lies near an edge of its tile's core."""
+    """Whether an object is one that another tile may have brought forward too: its middle lies near its core's edge."""
     a, b, c, d = edges(found.tile.core)
     x, y = (found.box[0] + found.box[2]) / 2, (found.box[1] + found.box[3]) / 2
-    return min(x - a, y - b, c - x, d - y) < seam_px
+    return min(x - a, y - b, c - x, d - y) <= seam_px + _DRIFT_PX
 
 
 def merge(parts: Iterable[Found]) -> Found:

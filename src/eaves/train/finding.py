@@ -22,7 +22,7 @@ _MATCH = 0.5  # IoU from which it is an object
 _PATIENCE = 3  # epochs without a single one before the alarm
 
 
-class Found(NamedTuple):
+class Counts(NamedTuple):
     """Objects of chips, counted: right, wrong and missed."""
 
     right: int = 0
@@ -49,6 +49,7 @@ class InstanceTask(Task):
         super().__init__(network, classes, fit, total_steps)
         judge = fit.choose_on
         self.columns = (f"{judge}_f1", *(f"{stage}_{term}" for stage in ("train", judge) for term in network.terms))
+        self._terms: dict[str, Tensor] = {}  # of each stage: chips, and the sum of each term over them
         self._new_sums("train")
         self._new_sums(judge)
         self._blind = 0
@@ -90,7 +91,7 @@ class InstanceTask(Task):
         self._pixels.add(torch.zeros(()), batch.mask.cpu(), prediction.long())
         for (_, masks), each, known in zip(drawn, found, objects, strict=True):
             counted = count_found(masks, each.classes.cpu(), known)
-            self._found = Found(*(a + b for a, b in zip(self._found, counted, strict=True)))
+            self._found = Counts(*(a + b for a, b in zip(self._found, counted, strict=True)))
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch's training chips gave."""
@@ -119,19 +120,16 @@ class InstanceTask(Task):
             )
 
     def _new_sums(self, stage: str) -> None:
-        if stage == "train":
-            self._train_terms = torch.zeros(len(self.network.terms) + 1, dtype=torch.float64)
-            return
-        self._judge_terms = torch.zeros(len(self.network.terms) + 1, dtype=torch.float64)
-        self._pixels, self._found = PixelSums(len(self.classes)), Found()
+        self._terms[stage] = torch.zeros(1 + len(self.network.terms), dtype=torch.float64)
+        if stage != "train":
+            self._pixels, self._found = PixelSums(len(self.classes)), Counts()
 
     def _add(self, stage: str, terms: dict[str, Tensor], chips: int) -> None:
-        sums = self._train_terms if stage == "train" else self._judge_terms
         values = torch.tensor([1.0, *(float(terms[name].detach()) for name in self.network.terms)], dtype=torch.float64)
-        sums += chips * values
+        self._terms[stage] += chips * values
 
     def _log_terms(self, stage: str) -> None:
-        sums = self._of_all(self._train_terms if stage == "train" else self._judge_terms)
+        sums = self._of_all(self._terms[stage])
         if not sums[0]:
             return
         means = (sums[1:] / sums[0]).tolist()
@@ -140,7 +138,7 @@ class InstanceTask(Task):
             self.log(f"{stage}_{name}", mean)
 
 
-def count_found(masks: list[np.ndarray], classes: Tensor, known: Objects) -> Found:
+def count_found(masks: list[np.ndarray], classes: Tensor, known: Objects) -> Counts:
     """Count detections of a chip, the surest first, as SpaceNet does: each takes the best object still free.
 
     Args:
@@ -170,7 +168,7 @@ def count_found(masks: list[np.ndarray], classes: Tensor, known: Objects) -> Fou
             right += 1
         else:
             wrong += 1
-    return Found(right, wrong, int(free.sum()))
+    return Counts(right, wrong, int(free.sum()))
 
 
 def _objects(batch: Item) -> list[Objects]:
