@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eaves.models import load_model, save_model
     from eaves.scene import Scene
     from eaves.settings import Dataset, Recipe, load_dataset, load_recipe
+    from eaves.workflows.change import change_footprints
     from eaves.workflows.color import color_footprints
     from eaves.workflows.compare import compare_runs
     from eaves.workflows.demo import demo_city
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eaves.workflows.extract import extract_footprints
     from eaves.workflows.predict import predict_scores
     from eaves.workflows.refine import refine_scores
+    from eaves.workflows.regularize import regularize_footprints
     from eaves.workflows.sample import sample_chips
     from eaves.workflows.study import study_refinement
     from eaves.workflows.synth import synth_city
@@ -37,6 +39,7 @@ _HOMES = {
     "EavesWarning": "errors",
     "Recipe": "settings",
     "Scene": "scene",
+    "change_footprints": "workflows.change",
     "color_footprints": "workflows.color",
     "compare_runs": "workflows.compare",
     "demo_city": "workflows.demo",
@@ -49,6 +52,7 @@ _HOMES = {
     "load_recipe": "settings",
     "predict_scores": "workflows.predict",
     "refine_scores": "workflows.refine",
+    "regularize_footprints": "workflows.regularize",
     "sample_chips": "workflows.sample",
     "save_model": "models",
     "study_refinement": "workflows.study",
@@ -65,6 +69,7 @@ __all__ = [
     "Recipe",
     "Scene",
     "__version__",
+    "change_footprints",
     "color_footprints",
     "compare_runs",
     "demo_city",
@@ -77,6 +82,7 @@ __all__ = [
     "load_recipe",
     "predict_scores",
     "refine_scores",
+    "regularize_footprints",
     "sample_chips",
     "save_model",
     "study_refinement",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,72 @@ def test_stale_write_ahead_log_is_not_applied_to_the_new_file(tmp_path):
     with whole_file(tmp_path / "a.gpkg") as partial:
         partial.write_text("new")
     assert names(tmp_path) == ["a.gpkg"]
+
+
+def geodatabase(path, *tables):
+    path.mkdir()
+    for number in (*range(1, 9), *tables):
+        (path / f"a{number:08x}.gdbtable").write_text(str(tables))
+    return path
+
+
+def contents(path):
+    return {file.name: file.read_text() for file in path.iterdir()}
+
+
+def test_a_geodatabase_takes_the_place_of_another_whole(tmp_path):
+    path = geodatabase(tmp_path / "a.gdb", 9)
+    with whole_file(path) as partial:
+        geodatabase(partial, 10)
+        partial.with_suffix(".qml").write_text("style")
+        assert (path / "a00000009.gdbtable").exists()
+    assert names(tmp_path) == ["a.gdb", "a.qml"]
+    assert "a0000000a.gdbtable" in contents(path)
+    assert "a00000009.gdbtable" not in contents(path)
+
+
+def test_a_geodatabase_takes_the_place_of_a_file(tmp_path):
+    (tmp_path / "a.gdb").write_text("file")
+    with whole_file(tmp_path / "a.gdb") as partial:
+        geodatabase(partial, 9)
+    assert names(tmp_path) == ["a.gdb"]
+    assert (tmp_path / "a.gdb").is_dir()
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("moment", ["while it is written", "between the renames"])
+def test_a_geodatabase_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch, kind, moment):
+    path = geodatabase(tmp_path / "a.gdb", 9)
+    before = contents(path)
+    real = Path.rename
+
+    def rename(self, place):
+        if "partial" in self.name:
+            assert not path.exists()
+            raise kind
+        return real(self, place)
+
+    def write():
+        with whole_file(path) as partial:
+            geodatabase(partial, 10)
+            if moment == "while it is written":
+                raise kind
+            monkeypatch.setattr(Path, "rename", rename)
+
+    with pytest.raises((OutputError, kind)):
+        write()
+    assert names(tmp_path) == ["a.gdb"]
+    assert contents(path) == before
+
+
+def test_a_geodatabase_of_several_tables_is_not_replaced(tmp_path):
+    check_writable(geodatabase(tmp_path / "empty.gdb"))
+    check_writable(geodatabase(tmp_path / "one.gdb", 0x1F))
+    with pytest.raises(OutputError, match="2 tables in it"):
+        check_writable(geodatabase(tmp_path / "two.gdb", 9, 10))
+    (tmp_path / "folder.gdb").mkdir()
+    with pytest.raises(OutputError, match="a folder"):
+        check_writable(tmp_path / "folder.gdb")
 
 
 def test_long_names_and_brackets_work(tmp_path):

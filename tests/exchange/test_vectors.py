@@ -9,9 +9,10 @@ import pytest
 import shapely
 
 from eaves.errors import EavesWarning, LabelError, OutputError
+from eaves.exchange.styles import qgis_style
 from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
 
-EVERY = [".gpkg", ".parquet", ".geoparquet", ".fgb", ".geojson", ".json", ".shp"]
+EVERY = [".gpkg", ".parquet", ".geoparquet", ".fgb", ".geojson", ".json", ".shp", ".gdb"]
 METADATA = {"command": 'eaves extract "é"', "inputs": {"scene.tif": "sha256:00"}}
 X, Y = 500000, 4100000
 
@@ -62,7 +63,7 @@ def test_empty_tables_are_files_too(tmp_path, suffix):
     assert list(back.columns) == (["geometry"] if "json" in suffix else ["id", "score", "status", "geometry"])
     assert read_metadata(path) == METADATA
     if "parquet" not in suffix and "json" not in suffix:
-        assert pyogrio.read_info(path)["geometry_type"] == "Polygon"
+        assert pyogrio.read_info(path)["geometry_type"] == ("MultiPolygon" if suffix == ".gdb" else "Polygon")
 
 
 @pytest.mark.parametrize("suffix", EVERY)
@@ -82,8 +83,9 @@ def test_pixel_space_stays_pixel_space(tmp_path, suffix):
 def test_same_table_same_bytes(tmp_path, suffix):
     contents = set()
     for _ in range(2):
-        write_vectors(footprints(), tmp_path / f"x{suffix}", metadata=METADATA)
-        contents.add(tuple((tmp_path / name).read_bytes() for name in names(tmp_path)))
+        write_vectors(footprints(), tmp_path / f"x{suffix}", metadata=METADATA, style=qgis_style("footprints"))
+        files = sorted(file for file in tmp_path.rglob("*") if file.is_file())
+        contents.add(tuple((file.name, file.read_bytes()) for file in files))
     assert len(contents) == 1
 
 
@@ -102,49 +104,21 @@ def test_layer_has_its_name_and_type(tmp_path):
     assert pyogrio.list_layers(tmp_path / "x.gpkg").tolist() == [["roofs", "MultiPolygon"]]
 
 
-def test_geojson_follows_its_standard(tmp_path):
-    write_vectors(footprints(), tmp_path / "x.geojson", metadata=METADATA)
-    data = json.loads((tmp_path / "x.geojson").read_text(encoding="utf-8"))
-    assert "crs" not in data
-    assert json.loads(data["description"]) == METADATA
-    outer, hole = data["features"][1]["geometry"]["coordinates"]
-    assert shapely.LinearRing(outer).is_ccw
-    assert not shapely.LinearRing(hole).is_ccw
-    assert len(str(outer[1][0]).split(".")[1]) >= 7
-    antimeridian = gpd.GeoDataFrame(geometry=[shapely.box(828000, 100000, 840000, 101000)], crs="EPSG:32660")
-    write_vectors(antimeridian, tmp_path / "y.geojson")
-    assert [part.bounds[2] - part.bounds[0] < 1 for part in read_vectors(tmp_path / "y.geojson").geometry[0].geoms] == [
-        True,
-        True,
-    ]
-
-
-def test_shapefile_shortens_names_aloud(tmp_path):
-    table = footprints().rename(columns={"score": "confidence_mean", "status": "confidence_max"})
-    with pytest.warns(EavesWarning, match="confidence_mean to confidence, confidence_max to confiden_2"):
-        write_vectors(table, tmp_path / "x.shp")
-    assert list(read_vectors(tmp_path / "x.shp").columns) == ["id", "confidence", "confiden_2", "geometry"]
-
-
-def test_parquet_is_readable_without_eaves(tmp_path):
-    write_vectors(footprints(), tmp_path / "x.parquet", metadata=METADATA)
-    back = gpd.read_parquet(tmp_path / "x.parquet")
-    assert back.crs == "EPSG:32633"
-    assert back.geometry.geom_equals(footprints().geometry).all()
-
-
-@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".parquet"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".parquet", ".gdb"])
 def test_failure_leaves_the_earlier_file(tmp_path, suffix):
+    def contents():
+        return {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
     path = tmp_path / f"x{suffix}"
     write_vectors(footprints(), path, metadata=METADATA)
-    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    before = contents()
     bad = footprints().assign(odd=[1, "a", [2]])
     bad.loc[0, "geometry"] = shapely.LineString([(0, 0), (1, 1)])
-    if suffix == ".gpkg":
+    if suffix in (".gpkg", ".gdb"):
         bad["odd"] = [1j, 2j, 3j]
     with pytest.raises(OutputError, match="choose another format"):
         write_vectors(bad, path)
-    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+    assert contents() == before
 
 
 def test_geometry_that_cannot_be_projected_is_an_error(tmp_path):
@@ -155,8 +129,29 @@ def test_geometry_that_cannot_be_projected_is_an_error(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("suffix", EVERY)
+def test_missing_geometry_is_kept_or_refused(tmp_path, suffix):
+    table = footprints()
+    table.loc[1, "geometry"] = None
+    if suffix == ".fgb":
+        with pytest.raises(OutputError, match="NULL geometry"):
+            write_vectors(table, tmp_path / f"x{suffix}")
+        assert names(tmp_path) == []
+        return
+    write_vectors(table, tmp_path / f"x{suffix}")
+    with pytest.warns(EavesWarning, match="1 without geometry dropped"):
+        assert ordered(read_vectors(tmp_path / f"x{suffix}"))["id"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson"])
+def test_whole_numbers_beyond_64_bits_are_refused(tmp_path, suffix):
+    table = footprints().assign(large=np.array([2**63 + 5, 1, 2], np.uint64))
+    with pytest.raises(OutputError, match="choose another format"):
+        write_vectors(table, tmp_path / f"x{suffix}")
+
+
 def test_unknown_suffix(tmp_path):
-    with pytest.raises(OutputError, match=r"\.gpkg.*Received x\.kml"):
+    with pytest.raises(OutputError, match=r"\.gpkg.*\.gdb.*Received x\.kml"):
         write_vectors(footprints(), tmp_path / "x.kml")
 
 
@@ -227,13 +222,14 @@ def test_measures_are_left_out(tmp_path):
     assert read_vectors(path).to_wkt()["geometry"].tolist() == ["POLYGON ((0 0, 1 0, 1 1, 0 0))"]
 
 
-@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".geojson"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".geojson", ".fgb", ".gdb", ".shp"])
 def test_bbox_keeps_what_touches(tmp_path, suffix):
     table = footprints("EPSG:4326" if suffix == ".geojson" else "EPSG:32633")
     table.geometry = table.translate(-X, -Y)
+    table.loc[2, "geometry"] = shapely.Polygon([(21.5, 0), (40, 0), (40, 40), (20.5, 40)])  # its box touches, alone
     write_vectors(table, tmp_path / f"x{suffix}")
     back = read_vectors(tmp_path / f"x{suffix}", bbox=(-5, -5, 21, 5))
-    assert back["id"].tolist() == [1, 2]
+    assert sorted(back["id"]) == [1, 2]
     assert back.index.tolist() == [0, 1]
 
 

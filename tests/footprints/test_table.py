@@ -29,7 +29,7 @@ def grid(affine: Affine = NORTH_UP, crs: str | None = UTM) -> GeoBox:
 
 @pytest.mark.parametrize("affine", [NORTH_UP, SOUTH_UP, ROTATED])
 def test_corners_are_where_the_transform_puts_them(affine):
-    table, dropped = footprint_table(house(), grid(affine))
+    table, dropped, _ = footprint_table(house(), grid(affine))
     expected = shapely.Polygon([affine * corner for corner in [(20, 10), (50, 10), (50, 22), (20, 22)]])
     assert table.geometry[0].normalize().equals_exact(expected.normalize(), 1e-6)
     assert table.geometry[0].exterior.is_ccw
@@ -37,8 +37,11 @@ def test_corners_are_where_the_transform_puts_them(affine):
 
 
 def test_columns():
-    table, _ = footprint_table(house(), grid(), class_name="building", source="east")
-    assert list(table.columns) == ["class", "area_m2", "score", "vertices", "source", "geometry"]
+    table, _, _ = footprint_table(house(), grid(), class_name="building", source="east")
+    shape = ["area_m2", "perimeter_m", "orientation_deg", "compactness", "vertices"]
+    assert list(table.columns) == ["class", "score", *shape, "source", "geometry"]
+    dated, _, _ = footprint_table(house(), grid(), source="east", date="2026-05-31")
+    assert dated["date"].tolist() == ["2026-05-31"]
     assert table.crs == pyproj.CRS(UTM)
     row = table.iloc[0]
     assert (row["class"], row["source"], row["vertices"]) == ("building", "east", 4)
@@ -54,16 +57,16 @@ def test_area_is_true_whatever_the_system(crs):
     ring = [affine * corner for corner in [(20, 10), (50, 10), (50, 22), (20, 22)]]
     back = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
     true = abs(pyproj.Geod(ellps="WGS84").polygon_area_perimeter(*back.transform(*np.transpose(ring)))[0])
-    table, _ = footprint_table(house(), grid(affine, crs))
+    table, _, _ = footprint_table(house(), grid(affine, crs))
     assert table["area_m2"][0] == pytest.approx(true, rel=1e-4)
 
 
 def test_grid_without_crs_counts_pixels_or_takes_the_stated_size():
-    table, _ = footprint_table(house(), grid(Affine.identity(), None))
+    table, _, _ = footprint_table(house(), grid(Affine.identity(), None))
     assert "area_m2" not in table
     assert table["area_px"][0] == 360
     assert table.crs is None
-    table, _ = footprint_table(house(), grid(Affine.identity(), None), ground_gsd_m=0.5)
+    table, _, _ = footprint_table(house(), grid(Affine.identity(), None), ground_gsd_m=0.5)
     assert "area_px" not in table
     assert table["area_m2"][0] == 90
 
@@ -72,10 +75,10 @@ def test_small_ones_are_dropped_and_counted():
     levels = np.zeros((40, 60), np.uint8)
     levels[10:22, 20:50] = 254
     levels[30, ::4] = 254
-    table, dropped = footprint_table(trace(levels, 0.5), grid(), min_area_m2=10)
+    table, dropped, _ = footprint_table(trace(levels, 0.5), grid(), min_area_m2=10)
     assert (len(table), dropped) == (1, 15)
     assert table.index.tolist() == [0]
-    table, dropped = footprint_table(trace(levels, 0.5), grid(Affine.identity(), None), min_area_m2=361)
+    table, dropped, _ = footprint_table(trace(levels, 0.5), grid(Affine.identity(), None), min_area_m2=361)
     assert (len(table), dropped) == (0, 16)
 
 
@@ -83,8 +86,8 @@ def test_small_ones_are_dropped_and_counted():
 def test_empty_table_has_the_schema(crs):
     nothing = trace(np.full((40, 60), 255, np.uint8), 0.5)
     affine = NORTH_UP if crs else Affine.identity()
-    empty, dropped = footprint_table(nothing, grid(affine, crs), class_name="building", source="east")
-    full, _ = footprint_table(house(), grid(affine, crs), class_name="building", source="east")
+    empty, dropped, _ = footprint_table(nothing, grid(affine, crs), class_name="building", source="east")
+    full, _, _ = footprint_table(house(), grid(affine, crs), class_name="building", source="east")
     assert isinstance(empty, gpd.GeoDataFrame)
     assert (len(empty), dropped) == (0, 0)
     assert empty.dtypes.to_dict() == full.dtypes.to_dict()
@@ -96,7 +99,18 @@ def test_polygons_are_valid_even_where_coordinates_are_coarse():
     field = ndimage.gaussian_filter(random.normal(size=(300, 300)), 1.5)
     traced = trace(np.where(field > 0, np.uint8(254), np.uint8(0)), 0.5)
     far = 2.0**51  # where half a pixel is the finest step
-    table, _ = footprint_table(traced, GeoBox((300, 300), Affine(1, 0, far, 0, -1, far), None))
+    table, _, _ = footprint_table(traced, GeoBox((300, 300), Affine(1, 0, far, 0, -1, far), None))
     assert table.is_valid.all()
     rounded = shapely.transform(simplify(traced.polygons), lambda xy: xy + far)
     assert not shapely.is_valid(rounded).all()
+
+
+def test_small_holes_are_filled_and_counted():
+    levels = np.zeros((40, 40), np.uint8)
+    levels[5:35, 5:35] = 254
+    levels[10:12, 10:12] = levels[20:30, 20:30] = 0
+    table, _, filled = footprint_table(trace(levels, 0.5), grid(), min_hole_m2=20)
+    assert filled == 1
+    assert len(table.geometry[0].interiors) == 1
+    _, _, filled = footprint_table(trace(levels, 0.5), grid(Affine.identity(), None), min_hole_m2=3)
+    assert filled == 0

@@ -30,7 +30,10 @@ def test_metrics_json_round_trip():
     text = report.model_dump_json()
     assert MetricsReport.model_validate_json(text) == report
     data = json.loads(text)
-    assert set(data) == {"pixels", "objects", "provenance"}
+    assert set(data) == {"pixels", "objects", "outlines", "coco", "provenance"}
+    assert data["outlines"] is None  # and reports from before there were any are read
+    del data["outlines"], data["coco"]
+    assert MetricsReport.model_validate(data) == report
     assert data["objects"]["recall"] is None
 
 

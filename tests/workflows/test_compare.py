@@ -592,7 +592,7 @@ def test_nothing_to_compare(tmp_path):
             compare_runs([tmp_path / "a", path])
     with pytest.raises(SettingsError, match="none"):
         compare_runs([])
-    with pytest.raises(SettingsError, match="all, source or objects"):
+    with pytest.raises(SettingsError, match="all, source, objects or outlines"):
         compare_runs(tmp_path / "a", columns="sorce")  # pyright: ignore
 
 

@@ -37,7 +37,10 @@ TilePx = Annotated[int | None, Parameter(help="Side of a tile's core in pixels; 
 Batch = Annotated[int | None, Parameter(help="Tiles in one run of the network.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")]
 Threshold = Annotated[float, Parameter(help="Score from which a pixel belongs to a building, between 0 and 1.")]
-MinArea = Annotated[float, Parameter(help="Smaller outlines are left out, in square metres (pixels without a CRS).")]
+MinArea = Annotated[
+    float,
+    Parameter(help="Smaller outlines are left out and smaller holes filled, in square metres (pixels without a CRS)."),
+]
 Scale = Annotated[float | None, Parameter(help="Score of one unit of a foreign integer map: 0.00392 for 0 to 255.")]
 SeparateBy = Annotated[
     Literal["auto", "none", "border", "distance"],
@@ -65,7 +68,10 @@ RefineWith = Annotated[
 RefineSet = Annotated[
     list[str] | None, Parameter(consume_multiple=True, help="Settings of the refiner, such as iterations=8.")
 ]
-Simplify = Annotated[float, Parameter(help="How far an outline may move when vertices are dropped, in pixels.")]
+SIMPLIFY = "How far an outline may move when vertices are dropped, in pixels."
+Simplify = Annotated[float, Parameter(help=SIMPLIFY)]
+Method = Literal["right-angles", "right-angles-and-diagonals", "any-angle", "circle", "auto"]
+ToleranceM = Annotated[float, Parameter(help="No outline moves farther than this, in metres; three pixels are good.")]
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def compare(
     *,
     out: Annotated[Path | None, Parameter(name=["-o", "--out"])] = None,
     names: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    columns: Literal["all", "source", "objects"] = "all",
+    columns: Literal["all", "source", "objects", "outlines"] = "all",
     speed: bool = False,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -72,7 +72,8 @@ def compare(
         runs: Folders of runs and of evaluations, or folders that hold them.
         out: Folder for compare.md, compare.csv, compare.png and curves.png.
         names: What to call the models, one for each folder; those of one name share a row.
-        columns: all; source: algorithm, acc, recall and miou, as sources print them; or objects: AP and the like too.
+        columns: all; source: algorithm, acc, recall and miou, as sources print them; objects: AP and the like too;
+            or outlines: how well they are drawn.
         speed: Measure how fast each network runs.
     """
     from eaves.workflows.compare import compare_runs

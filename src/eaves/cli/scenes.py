@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from eaves.cli.app import (
+    SIMPLIFY,
     AllowVrt,
     Bands,
     Batch,
     DetectionsPerMpx,
     Device,
     GroundGsd,
+    Method,
     MinArea,
     MinFall,
     MinSeed,
@@ -30,6 +34,7 @@ from eaves.cli.app import (
     Simplify,
     Threshold,
     TilePx,
+    ToleranceM,
     Tta,
     app,
     numbers,
@@ -132,7 +137,8 @@ def vectorize(
             ground_gsd_m=ground_gsd_m,
             on_progress=on_progress,
         )
-    say(quiet, f"{made.number} footprints in {made.path}; {made.dropped} smaller than {min_area_m2:g} left out")
+    left_out = f"{made.dropped} smaller than {min_area_m2:g} left out, {made.filled} holes filled"
+    say(quiet, f"{made.number} footprints in {made.path}; {left_out}")
 
 
 @app.command
@@ -145,7 +151,10 @@ def extract(
     scores: Path | None = None,
     threshold: Threshold = 0.5,
     min_area_m2: MinArea = 4.0,
-    simplify_px: Simplify = 1.0,
+    simplify_px: Annotated[float | None, Parameter(help=SIMPLIFY)] = None,
+    method: Annotated[Method | None, Parameter(help="Make footprints regular by this method.")] = None,
+    tolerance_m: ToleranceM = 1.0,
+    date: str | None = None,
     separate: SeparateBy = "auto",
     seed_score: SeedScore = None,
     min_fall: MinFall = None,
@@ -173,6 +182,7 @@ def extract(
         model: Model file (.safetensors).
         out: .gpkg, .parquet, .geojson or .fgb.
         scores: Also keep the score map here.
+        date: Day of the imagery, such as 2026-05-31; by default what the scene's file says.
     """
     from eaves.workflows.extract import extract_footprints
 
@@ -186,6 +196,9 @@ def extract(
             threshold=threshold,
             min_area_m2=min_area_m2,
             simplify_px=simplify_px,
+            method=method,
+            tolerance_m=tolerance_m,
+            date=date,
             separate=separate,
             seed_score=seed_score,
             min_fall=min_fall,
@@ -207,10 +220,67 @@ def extract(
             on_progress=on_progress,
         )
     took = f"{time.monotonic() - began:.0f} s"
-    left_out = f"{made.dropped} smaller than {min_area_m2:g} left out"
+    left_out = f"{made.dropped} smaller than {min_area_m2:g} left out, {made.filled} holes filled"
     left_out += f", {made.covered} that others cover" if made.covered else ""
     left_out += f", {made.other_color} that are not {only_color}" if made.other_color else ""
     say(quiet, f"{made.number} footprints in {made.path}; {left_out}; {took}")
+    if made.shapes is not None:
+        say(quiet, regular_line(made.number, made.kept, made.shapes))
+
+
+@app.command
+def regularize(
+    layer: Path,
+    *,
+    out: Out,
+    method: Method = "right-angles",
+    tolerance_m: ToleranceM = 1.0,
+    diagonal_penalty: float = 1.5,
+    densification_m: float | None = None,
+    precision_m: float = 0.0,
+    min_radius_m: float = 0.0,
+    max_radius_m: float | None = None,
+    ground_gsd_m: GroundGsd = None,
+    workers: int = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Give traced outlines the angles that buildings have, within a tolerance that is kept.
+
+    Args:
+        layer: Polygons, as densely traced as they are to be had: eaves vectorize --simplify-px 0.
+        out: .gpkg, .parquet, .geojson or .fgb.
+        method: What shapes; auto chooses for each footprint.
+        diagonal_penalty: How many times more an edge of another direction than along or across costs.
+        densification_m: Edges also meet between bends, at vertices so far apart, in metres; for long slow curves.
+        precision_m: Distances between parallel walls are multiples of it, in metres; 0 leaves them.
+        min_radius_m: Least radius of a circle, in metres.
+        max_radius_m: Greatest radius of a circle, in metres.
+        workers: Threads.
+    """
+    from eaves.workflows.regularize import regularize_footprints
+
+    made = regularize_footprints(
+        layer,
+        out,
+        method=method,
+        tolerance_m=tolerance_m,
+        diagonal_penalty=diagonal_penalty,
+        densification_m=densification_m,
+        precision_m=precision_m,
+        min_radius_m=min_radius_m,
+        max_radius_m=max_radius_m,
+        ground_gsd_m=ground_gsd_m,
+        workers=workers,
+    )
+    say(quiet, f"{made.number} footprints in {made.path}")
+    say(quiet, regular_line(made.number, made.kept, made.shapes))
+
+
+def regular_line(number: int, kept: int, shapes: dict[str, int]) -> str:
+    """Say how regularisation went."""
+    told = ", ".join(f"{count} {name}" for name, count in shapes.items()) or "none"
+    rest = f"; {kept} of {number} could not be, kept nearly as traced: see the column status" if kept else ""
+    return f"regular: {told}{rest}"
 
 
 @app.command
@@ -255,6 +325,7 @@ def evaluate(
     min_score: float | None = None,
     gsd_m: float | None = None,
     boundary_m: float | None = None,
+    coco: bool = False,
     separate: SeparateBy = "auto",
     seed_score: SeedScore = None,
     min_fall: MinFall = None,
@@ -274,6 +345,7 @@ def evaluate(
         min_score: Footprints with a lower score count for average precision alone.
         gsd_m: Pixel size for comparing two vector files without a scene.
         boundary_m: How far a boundary reaches inside for boundary IoU, in metres; 2 where none is given.
+        coco: Also COCO's AP of masks and boundary AP (needs eaves[coco]).
     """
     from eaves.workflows.evaluate import evaluate_footprints
 
@@ -292,6 +364,7 @@ def evaluate(
             min_score=min_score,
             gsd_m=gsd_m,
             boundary_m=boundary_m,
+            coco=coco,
             separate=separate,
             seed_score=seed_score,
             min_fall=min_fall,
@@ -328,4 +401,17 @@ def summary(report: Any) -> list[str]:
             f"({objects.tp} right, {objects.fp} wrong, {objects.fn} missed; {objects.merged} merged, "
             f"{objects.split} split)"
         )
+    if (outlines := report.outlines) is not None:
+        apart = "undefined" if outlines.polis_m is None else f"{outlines.polis_m:.3f} m"
+        turned = "undefined" if outlines.mta_deg is None else f"{outlines.mta_deg:.1f} deg"
+        lines.append(
+            f"outlines: PoLiS {apart}  boundary IoU {show(outlines.boundary_iou)}  C-IoU {show(outlines.c_iou)}  "
+            f"vertex ratio {show(outlines.vertex_ratio)}  right angles {show(outlines.right_angle_share)}  "
+            f"MTA {turned}  ({outlines.invalid} invalid)"
+        )
+    if (coco := report.coco) is not None:
+        rims = (
+            "" if coco.boundary_px is None else f"  boundary AP {show(coco.boundary_ap)} ({coco.boundary_px} px wide)"
+        )
+        lines.append(f"COCO:    AP {show(coco.ap)}  AP50 {show(coco.ap50)}  AP75 {show(coco.ap75)}{rims}")
     return lines

@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-import io
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from shapely.errors import GEOSException
 
 from eaves.errors import EavesWarning, LabelError, OutputError
 from eaves.exchange.atomic import whole_file
+from eaves.exchange.database import is_database
+from eaves.exchange.geoparquet import (
+    SUFFIXES,
+    count_parquet,
+    is_parquet,
+    read_parquet,
+    read_parquet_note,
+    write_parquet,
+)
 from eaves.exchange.mending import mend
-from eaves.exchange.provenance import ITEM, pack, unpack
-
-PARQUET = (".parquet", ".geoparquet")
-DRIVERS = {
-    ".gpkg": "GPKG",
-    ".fgb": "FlatGeobuf",
-    ".geojson": "GeoJSON",
-    ".json": "GeoJSON",
-    ".shp": "ESRI Shapefile",
-}
-"""GDAL's driver of each suffix that can be written, beside GeoParquet."""
+from eaves.exchange.postgis import read_table, read_table_note, write_table
+from eaves.exchange.provenance import unpack
+from eaves.exchange.styles import add_style
+from eaves.exchange.vectorfiles import DRIVERS, count_file, count_placed, kind_of, layers_of, note_of, write_file
 
 _POINTERS = ("OGR_VRT", "GDALG")  # small files that make GDAL open any other
-_NO_CLOCK = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"}  # a rerun gives the same bytes
-_LAYER_OPTIONS = {
-    "GeoJSON": {"COORDINATE_PRECISION": "8"},  # 8 digits of a degree are a millimetre
-    "ESRI Shapefile": {"2GB_LIMIT": "YES", "DBF_DATE_LAST_UPDATE": "1970-01-01"},
-}
-_PROBLEMS = (RuntimeError, TypeError, ValueError, pa.ArrowException)  # pyogrio's own are RuntimeErrors
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
+# pyogrio's own are RuntimeErrors; a whole number beyond 64 bits overflows
+_PROBLEMS = (RuntimeError, TypeError, ValueError, OverflowError, pa.ArrowException, sqlite3.Error)
 
 
 def read_vectors(
     path: str | Path, layer: str | None = None, *, bbox: tuple[float, float, float, float] | None = None
 ) -> gpd.GeoDataFrame:
-    """Read any vector file that GDAL reads, or GeoParquet, as valid 2D polygons or lines.
+    """Read any vector file that GDAL reads, GeoParquet, or a table of PostGIS, as valid 2D polygons or lines.
 
     Features without geometry and points are dropped, heights flattened, curves become chords, collections are
     reduced to their polygons (or lines), and invalid shapes mended; one warning counts all that.
 
     Args:
-        path: File, folder or URL.
+        path: File, folder or URL, or ``postgresql://user@host/database?table=schema.name``, without a password.
         layer: Needed where the file has several with geometry.
         bbox: ``(left, bottom, right, top)`` in the file's own CRS; features that do not touch it are left out.
 
@@ -70,13 +62,19 @@ def read_vectors(
     Example:
         >>> read_vectors("buildings.gpkg").crs  # doctest: +SKIP
     """
+    database = is_database(path)
     path = str(path)
-    if "://" not in path and not path.startswith("/vsi") and not Path(path).exists():
+    if not database and "://" not in path and not path.startswith("/vsi") and not Path(path).exists():
         raise LabelError("a vector file", f"{path}, which does not exist", "check the path")
+    if database and layer is not None:
+        raise LabelError("a table of a database", f"the layer {layer}, too", "name it in ?table= and leave layer out")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            table = _read_parquet(path, bbox) if path.lower().endswith(PARQUET) else _read_ogr(path, layer, bbox)
+            if database:
+                table = read_table(path, bbox)
+            else:
+                table = read_parquet(path, bbox) if is_parquet(path) else _read_ogr(path, layer, bbox)
         except (*_PROBLEMS, OSError, GEOSException) as error:
             raise LabelError(
                 "a vector file that GDAL reads (GeoPackage, GeoJSON, FlatGeobuf, Shapefile, …) or GeoParquet",
@@ -88,64 +86,50 @@ def read_vectors(
     if notes:
         warnings.warn(f"{path}, {len(table)} features: {'; '.join(notes)}", EavesWarning, stacklevel=2)
     kept = ~shapely.is_missing(mended.geometries)
+    if bbox is not None:  # some formats look at the features' boxes alone
+        kept &= shapely.intersects(mended.geometries, shapely.box(*bbox))
     columns = table.drop(columns=table.geometry.name)[kept].reset_index(drop=True)
     return gpd.GeoDataFrame(columns, geometry=mended.geometries[kept], crs=table.crs)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return what :func:`write_vectors` stored with a file; empty for others' files.
+    """Return what :func:`write_vectors` stored with a file or a table; empty for others'.
 
     Raises:
-        LabelError: The file cannot be read.
+        LabelError: It cannot be read.
     """
+    if is_database(path):
+        return read_table_note(path)
     path = Path(path)
     beside = path.with_suffix(".eaves.json")
     if path.suffix.lower() == ".shp":
         return unpack(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
     try:
-        if path.suffix.lower() in PARQUET:
-            return unpack((pq.read_schema(path).metadata or {}).get(ITEM.lower().encode()))
-        layers = _layers(str(path))
-        return _stored(_info(str(path), layers[0])) if layers else {}
+        if is_parquet(path):
+            return read_parquet_note(path)
+        layers = layers_of(str(path))
+        return note_of(str(path), pyogrio.read_info(path, layer=layers[0])) if layers else {}
     except (*_PROBLEMS, OSError) as error:
         raise LabelError("a vector file", f"{path}: {error}", "check the path") from None
 
 
-def _read_parquet(path: str, bbox: tuple[float, float, float, float] | None) -> gpd.GeoDataFrame:
-    table = gpd.read_parquet(path)
-    table.index = range(len(table))
-    return table if bbox is None else table.iloc[np.sort(table.sindex.query(shapely.box(*bbox)))]
-
-
 def _read_ogr(path: str, layer: str | None, bbox: tuple[float, float, float, float] | None) -> gpd.GeoDataFrame:
-    layers = _layers(path)
+    layers = layers_of(path)
     if layer is None and len(layers) > 1:
         raise LabelError(f"the name of a layer of {path}", "none", f"choose one of {', '.join(layers)}")
     if not layers or (layer is not None and layer not in layers):
         raise LabelError(f"layer {layer} with geometry in {path}", f"{layers or 'no layer'}", "choose another layer")
-    info = _info(path, layer or layers[0])
+    info = pyogrio.read_info(path, layer=layer or layers[0])
     if info["driver"] in _POINTERS:
         raise LabelError(f"features in {path}", f"a pointer to other files ({info['driver']})", "name the file itself")
     table = pyogrio.read_dataframe(path, layer=layer or layers[0], bbox=bbox, fid_as_index=True, on_invalid="fix")
     if not isinstance(table, gpd.GeoDataFrame):
         raise LabelError(f"geometry in {path}", "a table without", "choose the file or layer that has it")
-    if "crs" in (stored := _stored(info)) and stored["crs"] is None:  # pixel space, in spite of GeoJSON's standard
+    if (
+        "crs" in (stored := note_of(path, info)) and stored["crs"] is None
+    ):  # pixel space, in spite of GeoJSON's standard
         table = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=table.geometry.to_numpy())
     return table
-
-
-def _layers(path: str) -> list[str]:
-    """Names of the layers with geometry; GIS programs keep styles in layers without."""
-    return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-
-
-def _info(path: str, layer: str) -> dict[str, Any]:
-    return pyogrio.read_info(path, layer=layer)
-
-
-def _stored(info: dict[str, Any]) -> dict[str, Any]:
-    items = info["layer_metadata"] or {}
-    return unpack(items.get("DESCRIPTION") if info["driver"] == "GeoJSON" else items.get(ITEM))
 
 
 def _notes(said: Sequence[warnings.WarningMessage]) -> Iterator[str]:
@@ -157,166 +141,88 @@ def _notes(said: Sequence[warnings.WarningMessage]) -> Iterator[str]:
             yield message
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
 def write_vectors(
     table: gpd.GeoDataFrame,
     path: str | Path,
     *,
     layer: str = "footprints",
     metadata: Mapping[str, Any] | None = None,
+    style: str | None = None,
 ) -> None:
-    """Write a table in the format that the suffix names; the file appears whole, counted, or not at all.
+    """Write a table in the format that the suffix names; it appears whole, counted, or not at all.
 
-    The index is not written. The same table gives the same bytes.
+    The index is not written. The same table gives the same bytes. What a format cannot hold is refused, or said in a
+    warning.
 
     ================================ ===================================================================================
-    ``.gpkg``                        any CRS; metadata as an item of the layer
-    ``.parquet``, ``.geoparquet``    GeoParquet; metadata beside the schema, key ``eaves``
-    ``.fgb``                         FlatGeobuf, in the order of its spatial index; metadata as an item of the layer
+    ``.gpkg``                        any CRS; metadata as an item of the layer; the style inside
+    ``.parquet``, ``.geoparquet``    GeoParquet 1.1, with the box of each feature; metadata beside the schema, key
+                                     ``eaves``
+    ``.fgb``                         FlatGeobuf, in the order of its spatial index; every feature needs geometry;
+                                     metadata as an item of the layer
     ``.geojson``, ``.json``          always WGS84, RFC 7946; metadata as its ``description``; columns of an empty table
                                      are lost; without a CRS pixel coordinates, with a warning
-    ``.shp``                         Shapefile: column names of 10 bytes, with a warning; metadata in ``.eaves.json``
+    ``.shp``                         Shapefile: 2 GB, column names of 10 bytes, texts of 254; metadata in
+                                     ``.eaves.json``
+    ``.gdb``                         Esri's file geodatabase, a folder of one layer; coordinates on a grid of 0.1 mm,
+                                     polygons as multipolygons; metadata as the layer's description
+    ``postgresql://user@host/…``     a table of PostGIS, ``?table=schema.name``; metadata as its comment
     ================================ ===================================================================================
 
     Args:
         table: Polygons or lines; held in memory, about 1 kB a footprint. May be empty.
-        path: The file.
-        layer: Name of the layer, where the format has names.
+        path: The file. Of an existing folder, only a geodatabase of one layer is replaced; of an existing table, only
+            one by eaves.
+        layer: Name of the layer, where the format has names; a database takes that of ``table=``.
         metadata: JSON-able; :func:`read_metadata` gives it back.
+        style: QML, such as that of :func:`eaves.exchange.styles.qgis_style`: inside a GeoPackage, beside other files
+            under their name with ``.qml``, which QGIS finds. A database gets none.
 
     Raises:
         OutputError: Unknown suffix, a place that cannot be written, or a table that the format cannot hold.
 
+    Warns:
+        EavesWarning: The format could not hold all that the table says.
+
     Example:
         >>> write_vectors(footprints, "footprints.gpkg", metadata={"version": "1.0"})  # doctest: +SKIP
     """
+    if is_database(path):
+        write_table(table, path, kind=kind_of(table), placed=count_placed(table), metadata=metadata)
+        return
     path = Path(path)
     suffix = path.suffix.lower()
     if path.name.lower().endswith(".coco.json"):
         raise OutputError("a format of map coordinates", f"{path.name}, of pixels", "write it with eaves extract")
-    if suffix not in DRIVERS and suffix not in PARQUET:
+    if suffix not in DRIVERS and suffix not in SUFFIXES:
         raise OutputError(
-            f"a file ending in one of {', '.join([*DRIVERS, *PARQUET])}", f"{path.name}", "change the suffix"
+            f"a file ending in one of {', '.join([*DRIVERS, *SUFFIXES])}", f"{path.name}", "change the suffix"
         )
     with whole_file(path) as partial:
         try:
-            if suffix in PARQUET:
-                _write_parquet(table, partial, metadata)
-                rows = placed = pq.read_metadata(partial).num_rows
-            else:
-                _write_ogr(table, partial, path, DRIVERS[suffix], layer, metadata)
-                rows, placed = _count(partial)
+            notes = _write_into(table, partial, layer, metadata)
+            if style is not None:
+                add_style(partial, layer, style)
+            rows, placed = count_parquet(partial) if suffix in SUFFIXES else count_file(partial)
         except _PROBLEMS as error:
             raise OutputError(
                 f"{path} to be written",
                 str(error).rstrip("."),
                 "check the room on the disk, or choose another format",
             ) from error
-        if rows != len(table) or placed < _placed(table):
+        if rows != len(table) or placed < count_placed(table):
             raise OutputError(
                 f"{len(table)} features in {path}",
                 f"{rows} on reading it again, {placed} of them with geometry",
                 "choose another format, or check that the coordinates lie in their CRS",
             )
+        for note in notes:
+            warnings.warn(f"{path}: {note}", EavesWarning, stacklevel=2)
 
 
-def _write_parquet(table: gpd.GeoDataFrame, partial: Path, metadata: Mapping[str, Any] | None) -> None:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False, compression=None)  # geopandas knows the format; this adds one key to it
-    arrow = pq.read_table(buffer)
-    if metadata:
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), ITEM.lower(): pack(metadata)})
-    pq.write_table(arrow, partial, compression="zstd")
-
-
-def _write_ogr(
-    table: gpd.GeoDataFrame, partial: Path, final: Path, driver: str, layer: str, metadata: Mapping[str, Any] | None
-) -> None:
-    options = dict(_LAYER_OPTIONS.get(driver, {}))
-    extra: dict[str, Any] = {}
-    kind = _kind(table)
-    if driver == "GeoJSON":
-        if table.crs is None:
-            metadata = {**(metadata or {}), "crs": None}
-            message = f"{final}: pixel coordinates without a CRS, which other programs will take for degrees"
-            warnings.warn(message, EavesWarning, stacklevel=3)
-        else:
-            options["RFC7946"] = "YES"  # WGS84, rings counterclockwise, cut at the antimeridian
-        if metadata:
-            options["DESCRIPTION"] = pack(metadata)
-    elif driver == "ESRI Shapefile":
-        if kind == "Unknown":
-            raise OutputError(f"either polygons or lines in {final}", "both", "choose another format")
-        table = _short_names(table, final)
-        if metadata:
-            partial.with_suffix(".eaves.json").write_text(pack(metadata), encoding="utf-8")
-    elif metadata:
-        extra["layer_metadata"] = {ITEM: pack(metadata)}
-    with warnings.catch_warnings(record=True) as said, _gdal_options(_NO_CLOCK):
-        warnings.simplefilter("always")
-        pyogrio.write_dataframe(
-            table,
-            partial,
-            driver=driver,
-            layer=None if driver == "ESRI Shapefile" else layer,  # a Shapefile's layer is its file name
-            geometry_type=kind,
-            promote_to_multi=kind.startswith("Multi"),
-            layer_options=options,
-            **extra,
-        )
-    for message in dict.fromkeys(str(one.message) for one in said):
-        if not message.startswith("'crs' was not provided"):  # pixel space is a normal case
-            warnings.warn(f"{final}: {message}", EavesWarning, stacklevel=3)
-
-
-def _placed(table: gpd.GeoDataFrame) -> int:
-    shapes = table.geometry.to_numpy()
-    return int((~shapely.is_missing(shapes) & ~shapely.is_empty(shapes)).sum())
-
-
-def _count(path: Path) -> tuple[int, int]:
-    """Features of a file, and how many have geometry: GDAL drops a geometry that it cannot project."""
-    features, bounds = pyogrio.read_bounds(path)
-    return len(features), int(np.isfinite(bounds).all(axis=0).sum())
-
-
-def _kind(table: gpd.GeoDataFrame) -> str:
-    """The one geometry type that holds all of a table; polygons where it is empty."""
-    kinds = set(table.geom_type.dropna())
-    base = {kind.removeprefix("Multi") for kind in kinds}
-    if len(base) > 1:
-        return "Unknown"
-    name = base.pop() if base else "Polygon"
-    return f"Multi{name}" if f"Multi{name}" in kinds else name
-
-
-def _short_names(table: gpd.GeoDataFrame, final: Path) -> gpd.GeoDataFrame:
-    """Column names that a Shapefile holds, each once."""
-    renamed: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in table.columns.drop([table.geometry.name]):
-        short, number = str(name).encode()[:10].decode(errors="ignore"), 1
-        while short.lower() in taken:
-            number += 1
-            short = str(name).encode()[: 9 - len(str(number))].decode(errors="ignore") + f"_{number}"
-        taken.add(short.lower())
-        if short != name:
-            renamed[name] = short
-    if renamed:
-        message = f"{final}: a Shapefile's column names have at most 10 bytes, so {len(renamed)} were shortened: " + (
-            ", ".join(f"{name} to {short}" for name, short in renamed.items())
-        )
-        warnings.warn(message, EavesWarning, stacklevel=4)
-    return cast(gpd.GeoDataFrame, table.rename(columns=renamed))
-
-
-@contextmanager
-def _gdal_options(options: Mapping[str, Any]) -> Iterator[None]:
-    before = {name: pyogrio.get_gdal_config_option(name) for name in options}
-    pyogrio.set_gdal_config_options(dict(options))
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options(before)
+def _write_into(table: gpd.GeoDataFrame, path: Path, layer: str, metadata: Mapping[str, Any] | None) -> list[str]:
+    """Write a new file; returns what was lost, in words."""
+    if is_parquet(path):
+        write_parquet(table, path, metadata)
+        return []
+    return write_file(table, path, layer, metadata)

@@ -71,7 +71,7 @@ def _fit_rings(coords, ring_ends, tolerance, out, out_ends):
 def _fit_ring(ring, tolerance, corners, stack, out):
     xy, area = ring[:-1], _area(ring)
     for step in (tolerance, tolerance / 2, tolerance / 4):
-        count = _cut(xy, step, corners, stack)
+        count = cut_ring(xy, step, corners, stack)
         if count >= 3:
             fitted = out[: count + 1]
             _meet_lines(xy, corners, count, step, fitted)
@@ -100,7 +100,7 @@ def _farthest(xy, x, y):
 
 
 @njit(cache=True, nogil=True)
-def _cut(xy, tolerance, corners, stack):
+def cut_ring(xy, tolerance, corners, stack):
     """Fill ``corners`` with ascending vertex numbers (the first again at the end, a round later); return how many."""
     n = len(xy)
     # two ends that are surely corners: the vertex farthest from the first, and the one farthest from that

@@ -57,7 +57,7 @@ def boundary_counts(
             raise LabelError(
                 f"{name} as bool of shape (h, w) on one grid", f"{mask.dtype} {mask.shape}", "pass mask == class"
             )
-    _check_reach(d_px)
+    check_reach(d_px)
     one, other = (_boundary(mask, known, d_px)[rows] for mask in (reference, prediction))
     return np.array([np.count_nonzero(one & other), np.count_nonzero(one | other)], np.int64)
 
@@ -112,7 +112,7 @@ class BoundaryTally:
     """
 
     def __init__(self, classes: int, d_px: int, *, ignore: int = UNKNOWN) -> None:
-        _check_reach(d_px)
+        check_reach(d_px)
         self.classes, self.d_px, self._ignore = classes, d_px, ignore
         self._counts = np.zeros((classes, 2), np.int64)
         self._held: tuple[np.ndarray, np.ndarray] | None = None
@@ -168,7 +168,12 @@ class BoundaryTally:
         self._done = end - first
 
 
-def _check_reach(d_px: int) -> None:
+def check_reach(d_px: int) -> None:
+    """Refuse what is no whole number of pixels from 1 on.
+
+    Raises:
+        SettingsError: It is none.
+    """
     if not isinstance(d_px, int | np.integer) or d_px < 1:
         raise SettingsError("a boundary of whole pixels, at least 1", repr(d_px), "change d_px")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from eaves.metrics.coco import CocoReport
 from eaves.metrics.objects import ObjectReport
+from eaves.metrics.outlines import OutlineReport
 from eaves.metrics.pixels import PixelReport
 from eaves.settings import Settings
 
@@ -31,6 +33,8 @@ class MetricsReport(Settings):
     Attributes:
         pixels: None where no raster was compared.
         objects: None where no polygons were compared.
+        outlines: So for these.
+        coco: None where they were not asked for.
         provenance: Where the numbers come from.
 
     Example:
@@ -41,4 +45,6 @@ class MetricsReport(Settings):
 
     pixels: PixelReport | None = None
     objects: ObjectReport | None = None
+    outlines: OutlineReport | None = None
+    coco: CocoReport | None = None
     provenance: Provenance

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from eaves.errors import SceneError
 
 _DRIVERS = ("GTiff", "COG", "PNG", "JPEG", "WEBP", "JP2OpenJPEG", "JP2ECW", "HFA", "ENVI", "MRF", "BMP", "AAIGrid")
 _REMOTE = ("http://", "https://", "s3://", "gs://", "/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/")
+
+_DATE_TAGS = ("ACQUISITION_DATE", "acquisition_date", "TIFFTAG_DATETIME")
 
 # GDAL's block cache would grow to 5 % of the machine's memory; a stream needs no more than a row of blocks.
 if "GDAL_CACHEMAX" not in os.environ:
@@ -68,6 +73,21 @@ def read_palette(source: DatasetReader) -> np.ndarray | None:
         return None
     table = source.colormap(1)
     return np.array([table.get(index, (0, 0, 0, 0)) for index in range(256)], np.uint8)
+
+
+def read_date(source: DatasetReader) -> str | None:
+    """The day on which a file says that its imagery was taken, as ``2026-05-31``.
+
+    GDAL's ``IMAGERY`` metadata (``ACQUISITIONDATETIME``) come first, then the tags ``ACQUISITION_DATE`` and
+    ``TIFFTAG_DATETIME``; the last one may be the day on which the file was made.
+    """
+    tags = source.tags()
+    for text in (source.tags(ns="IMAGERY").get("ACQUISITIONDATETIME"), *map(tags.get, _DATE_TAGS)):
+        found = re.match(r"\s*(\d{4})[-:/](\d{2})[-:/](\d{2})", text or "")
+        if found:
+            with contextlib.suppress(ValueError):  # 0000:00:00, as some cameras write
+                return date(*map(int, found.groups())).isoformat()
+    return None
 
 
 def as_pixel(value: float | None, dtype: np.dtype) -> np.generic | None:

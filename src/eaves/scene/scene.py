@@ -17,7 +17,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from eaves.errors import SceneError
-from eaves.scene.files import as_pixel, is_blank, open_raster, read_palette
+from eaves.scene.files import as_pixel, is_blank, open_raster, read_date, read_palette
 from eaves.scene.grid import ground_gsd_m as measure_gsd_m
 from eaves.scene.kept import Kept
 from eaves.scene.resample import axis_taps, resample
@@ -114,6 +114,11 @@ class Scene:
     def name(self) -> str:
         """The file's name without folder and suffix."""
         return Path(self.path).stem
+
+    @property
+    def date(self) -> str | None:
+        """The day on which the file says that it was taken, such as ``2026-05-31``; none where it says nothing."""
+        return read_date(self._handle())
 
     def at(self, gsd_m: float | None) -> Scene:
         """Return the same scene on a grid of another ground resolution; none is the file's own.

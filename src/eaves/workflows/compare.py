@@ -16,7 +16,7 @@ from eaves.predict import TorchBackend, TorchDetector, measure_speed
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.show import Scored, compare_curves, compare_figure
 from eaves.workflows.lineup import Entry, count_parameters, line_up
-from eaves.workflows.table import CLASS_IOU, PIXELS, Columns, Line, make_lines, make_table, number_columns
+from eaves.workflows.table import CLASS_IOU, OUTLINES, PIXELS, Columns, Line, make_lines, make_table, number_columns
 
 
 class Comparison(NamedTuple):
@@ -56,8 +56,9 @@ def compare_runs(
         out: Folder for ``compare.md`` (the table), ``compare.csv`` (every evaluation by itself, unrounded),
             ``compare.png`` and ``curves.png``.
         names: What to call the models, one for each path; those of one name share a row.
-        columns: ``all``; ``source``: algorithm, acc, recall and miou, as the sources print them; or ``objects``: these
-            and what tells how well buildings are told apart (IoU, AP, AP50, AP75, object F1, merged, split).
+        columns: ``all``; ``source``: algorithm, acc, recall and miou, as the sources print them; ``objects``: these
+            and what tells how well buildings are told apart (IoU, AP, AP50, AP75, object F1, merged, split); or
+            ``outlines``: how well they are drawn (C-IoU, PoLiS, vertex ratio, right angles, MTA and so on).
         speed: Measure how fast each network runs: a tile of 1024 px, median of three.
         device: Where to measure it: ``auto``, ``cpu``, ``cuda``, ``mps``.
         on_progress: Is told after every network that was measured.
@@ -71,7 +72,7 @@ def compare_runs(
         >>> compare_runs(["runs/unet", "runs/segnet"], "comparison").table  # doctest: +SKIP
     """
     if columns not in get_args(Columns):
-        raise SettingsError("columns all, source or objects", repr(columns), "choose one of them")
+        raise SettingsError("columns all, source, objects or outlines", repr(columns), "choose one of them")
     places = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not places:
         raise SettingsError("a run or an evaluation", "none", "name its folder")
@@ -106,6 +107,11 @@ def _row(entry: Entry, speeds: dict[Path, float], numbers: Iterable[str]) -> dic
         if (objects := entry.report.objects) is not None:
             row |= {key: getattr(objects, key) for key in ("ap", "ap50", "ap75", "merged", "split")}
             row["object_f1"] = objects.f1
+        if (outlines := entry.report.outlines) is not None:
+            row |= {key: getattr(outlines, key) for key in OUTLINES}
+            row["outline_boundary_iou"] = outlines.boundary_iou
+        if (coco := entry.report.coco) is not None:
+            row |= {"coco_ap": coco.ap, "boundary_ap": coco.boundary_ap}
     if entry.card is not None and entry.model is not None:
         fit, trained = entry.card.recipe.fit, entry.card.trained
         curves = entry.curves

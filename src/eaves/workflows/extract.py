@@ -14,7 +14,9 @@ from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.cocofile import SUFFIX, write_coco
 from eaves.exchange.rasters import ScoreWriter
+from eaves.exchange.styles import qgis_style
 from eaves.exchange.vectors import write_vectors
+from eaves.footprints import Shape
 from eaves.labels.colors import check_color
 from eaves.models import Suppression
 from eaves.predict import Tta
@@ -23,6 +25,7 @@ from eaves.workflows.color import of_one, open_colors, with_colors
 from eaves.workflows.jobs import Job, prepare
 from eaves.workflows.objects import ObjectBuilder
 from eaves.workflows.refiners import open_refiner, refine_job
+from eaves.workflows.regularize import Regularity, check_method, count_shapes, regularize_table
 from eaves.workflows.vectorize import FootprintBuilder, Footprints, Separate
 
 
@@ -34,7 +37,10 @@ def extract_footprints(
     scores: str | Path | None = None,
     threshold: float = 0.5,
     min_area_m2: float = 4.0,
-    simplify_px: float = 1.0,
+    simplify_px: float | None = None,
+    method: Shape | None = None,
+    tolerance_m: float = 1.0,
+    date: str | None = None,
     separate: Separate = "auto",
     seed_score: float | None = None,
     min_fall: float | None = None,
@@ -69,8 +75,13 @@ def extract_footprints(
         scores: Also keep the score map here (one scene only).
         threshold: Score from which a pixel belongs to a building, between 0 and 1; with a network of objects, the score
             from which an object is one.
-        min_area_m2: Smaller outlines are left out. In square pixels where nothing tells a pixel's size.
-        simplify_px: How far an outline may move when vertices are dropped, in pixels.
+        min_area_m2: Smaller outlines are left out, and smaller holes filled. In square pixels where nothing tells a
+            pixel's size.
+        simplify_px: How far an outline may move when vertices are dropped, in pixels; 1 by default. Not with
+            ``method``.
+        method: Make footprints regular, as :func:`regularize_footprints` does, by this method.
+        tolerance_m: With ``method``: how far an outline may move.
+        date: Day of the imagery (``2026-05-31``), for the column ``date``; by default what the scene's file says.
         separate: How to part buildings that touch: ``border`` or ``distance`` needs a model that was taught it,
             ``auto`` takes what the model was taught, ``none`` leaves them together.
         seed_score: As for :func:`vectorize_scores`.
@@ -116,13 +127,22 @@ def extract_footprints(
     if scores is not None:
         check_writable(Path(scores))
     parting: dict[str, Any] = {"seed_score": seed_score, "min_fall": min_fall, "min_seed_m2": min_seed_m2}
-    settings = {"threshold": threshold, "min_area_m2": min_area_m2, "simplify_px": simplify_px, **parting}
+    settings: dict[str, Any] = {"threshold": threshold, "min_area_m2": min_area_m2, **parting}
+    how = None if method is None else Regularity(method, tolerance_m)
+    if how is None:
+        simplify_px = 1.0 if simplify_px is None else simplify_px
+        settings["simplify_px"] = simplify_px
+    elif simplify_px is not None:
+        raise SettingsError("either --method or --simplify-px", "both", "leave one out")
+    else:
+        check_method(how)
+        settings |= how.settings()
     parting["separate"] = separate
     if only_color is not None:
         check_color(only_color)
         settings["only_color"] = only_color
     names: Sequence[str] = ()
-    tables, grids, dropped, covered, other, notes = [], [], 0, 0, 0, []
+    tables, grids, dropped, filled, covered, other, notes = [], [], 0, 0, 0, 0, []
     for path in paths:
         job = prepare(
             "extract",
@@ -146,9 +166,18 @@ def extract_footprints(
         colors = None
         if roof_color or only_color is not None:
             colors = open_colors(path, nodata=nodata, allow_vrt=allow_vrt)  # rather now than after hours
-        builder = _builder(job, parting, threshold=threshold, min_area_m2=min_area_m2, simplify_px=simplify_px)
+        builder = _builder(
+            job,
+            parting,
+            threshold=threshold,
+            min_area_m2=min_area_m2,
+            simplify_px=simplify_px or 0.0,
+            date=job.scene.date if date is None else date,
+        )
         _run(job, builder, scores, on_progress)
         table = builder.finish()
+        if how is not None:
+            table = regularize_table(table, how, unit_m=job.scene.gsd_m if job.scene.crs is None else None)
         if colors is not None:
             colored, _ = with_colors(table, colors)
             table = colored if only_color is None else of_one(colored, only_color)
@@ -156,7 +185,7 @@ def extract_footprints(
         tables.append(table)
         grids.append(job.found.native_grid)
         names = job.card.classes[1:]
-        dropped += builder.dropped
+        dropped, filled = dropped + builder.dropped, filled + builder.filled
         covered += builder.covered if isinstance(builder, ObjectBuilder) else 0
         notes.append(job.note)
     table = tables[0] if len(tables) == 1 else _together(tables)
@@ -164,8 +193,9 @@ def extract_footprints(
     if out.name.endswith(SUFFIX):
         write_coco(table, out, image=Path(paths[0]).name, grid=grids[0], classes=names, metadata=note)
     else:
-        write_vectors(table, out, metadata=note)
-    return Footprints(out, len(table), dropped, covered, other)
+        write_vectors(table, out, metadata=note, style=qgis_style("footprints"))
+    shapes = (0, None) if how is None else count_shapes(table)
+    return Footprints(out, len(table), dropped, filled, covered, other, *shapes)
 
 
 def _builder(job: Job, parting: dict[str, Any], **settings: Any) -> FootprintBuilder | ObjectBuilder:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import shapely
 
-from eaves.errors import LabelError
-from eaves.metrics import Matches, inside_aoi, match
+from eaves.errors import EavesWarning, LabelError
+from eaves.exchange.vectors import read_vectors
+from eaves.metrics import Matches, OutlineMeasures, inside_aoi, match
 from eaves.scene import metric_crs
+
+_MENDED = re.compile(r"(\d+) (?:invalid mended|without extent or beyond mending dropped)")  # notes of reading
+
+
+class Matched(NamedTuple):
+    """Two layers that were matched, in a local metric system (or in pixels, where there is none).
+
+    Attributes:
+        matches: Which prediction is which reference.
+        found: Predictions that belong to the AOI, one polygon a row.
+        wanted: References, the same.
+        crs: The system that the layers came in.
+    """
+
+    matches: Matches
+    found: gpd.GeoDataFrame
+    wanted: gpd.GeoDataFrame
+    crs: Any
 
 
 def common_system(
@@ -44,7 +67,7 @@ def common_system(
 
 def match_objects(
     found: gpd.GeoDataFrame, wanted: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None, iou: float, min_area_m2: float
-) -> tuple[Matches, gpd.GeoDataFrame]:
+) -> Matched:
     """Match footprints with reference polygons, in a local metric system.
 
     Args:
@@ -53,9 +76,6 @@ def match_objects(
         area: Inside which at least half of an object has to lie to count; none counts all.
         iou: From which a match counts.
         min_area_m2: Smaller objects are left out on both sides.
-
-    Returns:
-        The matches, and a table with one row a prediction (``tp`` or ``fp``) and one a missed reference (``fn``).
 
     Raises:
         LabelError: A geometry is missing, empty, invalid or no polygon.
@@ -76,7 +96,7 @@ def match_objects(
         )
     scores = found["score"].to_numpy() if "score" in found else None
     matches = match(found.geometry.to_numpy(), wanted.geometry.to_numpy(), scores, iou=iou, min_area=min_area_m2)
-    return matches, _match_table(matches, found, wanted, crs)
+    return Matched(matches, found, wanted, crs)
 
 
 def _single(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -84,15 +104,59 @@ def _single(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(layer.explode(ignore_index=True))
 
 
-def _match_table(matches: Matches, found: gpd.GeoDataFrame, wanted: gpd.GeoDataFrame, crs: Any) -> gpd.GeoDataFrame:
-    """One row a prediction (``tp`` or ``fp``) and one a missed reference (``fn``)."""
-    paired = dict(zip(matches.pred_index.tolist(), zip(matches.ref_index, matches.iou, strict=True), strict=True))
-    hit = {int(ref) for ref, _ in paired.values()}
-    rows = [
-        ("tp" if index in paired else "fp", index, *paired.get(index, (-1, 0.0)), shape)
-        for index, shape in enumerate(found.geometry)
-    ]
-    rows += [("fn", -1, index, 0.0, shape) for index, shape in enumerate(wanted.geometry) if index not in hit]
-    table = pd.DataFrame(rows, columns=["status", "prediction", "reference", "iou", "geometry"])
-    table = gpd.GeoDataFrame(table, geometry="geometry", crs=found.crs)
-    return table if crs is None else table.to_crs(crs)
+def match_table(matched: Matched, outlines: OutlineMeasures, unit_m: float | None) -> gpd.GeoDataFrame:
+    """Return one row a prediction (``tp`` or ``fp``) and one a missed reference (``fn``), in the layers' own system.
+
+    Args:
+        matched: From :func:`match_objects`.
+        outlines: What was measured of the two layers.
+        unit_m: Metres of one unit of the plane; without, ``polis_m`` is empty.
+    """
+    matches, found, wanted = matched.matches, matched.found, matched.wanted
+    number = len(found)
+    missed = np.setdiff1d(np.arange(len(wanted)), matches.ref_index)
+    reference, iou, polis_m = np.full(number, -1), np.zeros(number), np.full(number, np.nan)
+    reference[matches.pred_index], iou[matches.pred_index] = matches.ref_index, matches.iou
+    polis_m[matches.pred_index] = outlines.polis * (np.nan if unit_m is None else unit_m)
+    of_reference = np.concatenate([reference, missed])
+    # pandas' own integers hold what is not there; as floats a count would read 4.0
+    vertices = pd.array(outlines.pred_vertices, dtype="Int64")
+    reference_vertices = pd.array(np.append(outlines.ref_vertices, 0)[of_reference], dtype="Int64")
+    reference_vertices[of_reference < 0] = pd.NA
+    columns = {
+        "status": [*np.where(reference < 0, "fp", "tp"), *["fn"] * len(missed)],
+        "prediction": [*range(number), *[-1] * len(missed)],
+        "reference": of_reference,
+        "iou": np.concatenate([iou, np.zeros(len(missed))]),
+        "polis_m": np.concatenate([polis_m, np.full(len(missed), np.nan)]),
+        "mta_deg": np.concatenate([outlines.tangent_error_deg, np.full(len(missed), np.nan)]),
+        "vertices": [*vertices, *[pd.NA] * len(missed)],
+        "reference_vertices": reference_vertices,
+    }
+    shapes = np.concatenate([found.geometry.to_numpy(), wanted.geometry.to_numpy()[missed]])
+    table = pd.DataFrame(columns).astype({"vertices": "Int64"})
+    table = gpd.GeoDataFrame(table, geometry=shapes, crs=found.crs)
+    return table if matched.crs is None else table.to_crs(matched.crs)
+
+
+def read_footprints(path: str | Path) -> tuple[gpd.GeoDataFrame, int]:
+    """Read predictions, and say how many were invalid; they are mended, so that no measure can tell any more.
+
+    Args:
+        path: What :func:`eaves.exchange.vectors.read_vectors` reads.
+
+    Raises:
+        LabelError: It cannot be read.
+
+    Warns:
+        EavesWarning: Something was dropped or mended.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        table = read_vectors(path)
+    invalid = 0
+    for message in said:
+        warnings.warn_explicit(message.message, message.category, message.filename, message.lineno)
+        if issubclass(message.category, EavesWarning):
+            invalid += sum(int(number) for number in _MENDED.findall(str(message.message)))
+    return table, invalid

@@ -24,15 +24,17 @@ class ObjectBuilder:
         grid: Of the scene that they were found in.
         classes: Names of the classes but the background; with more than one the table has a column ``class``.
         threshold: Score from which an object is kept.
-        min_area_m2: Smaller outlines are left out (and counted).
+        min_area_m2: Smaller outlines are left out (and counted), and smaller holes filled (and counted).
         simplify_px: How far an outline may move when vertices are dropped, in pixels.
         apart: Cut overlaps, so that no two footprints of a class share ground; see
             :func:`eaves.footprints.part_overlaps`. What is mostly covered by surer ones is left out (and counted).
         ground_gsd_m: Size of a pixel for a grid without a CRS.
         source: Goes into the column ``source``.
+        date: Goes into the column ``date``.
 
     Attributes:
         dropped: Outlines that were too small, so far.
+        filled: Holes that were too small, so far.
         covered: Outlines that surer ones cover, so far.
 
     Raises:
@@ -50,13 +52,14 @@ class ObjectBuilder:
         apart: bool = True,
         ground_gsd_m: float | None = None,
         source: str | None = None,
+        date: str | None = None,
     ) -> None:
         if not 0 < threshold < 1:
             raise SettingsError("a threshold between 0 and 1", f"{threshold}", "choose a score such as 0.5")
-        self.dropped = self.covered = 0
+        self.dropped = self.filled = self.covered = 0
         self._grid, self._classes, self._threshold = grid, classes, threshold
         self._min_area_m2, self._simplify_px, self._apart = min_area_m2, simplify_px, apart
-        self._ground_gsd_m, self._source = ground_gsd_m, source
+        self._ground_gsd_m, self._source, self._date = ground_gsd_m, source, date
         self._outlines: list[tuple[shapely.Polygon, float, int, int]] = []  # with score, pixels and class
 
     @classmethod
@@ -105,14 +108,16 @@ class ObjectBuilder:
             polygons, kept = part_overlaps(polygons, scores)
             polygons, scores, pixels = polygons[kept], scores[kept], pixels[kept]
             self.covered += int((~kept).sum())
-        table, dropped = footprint_table(
+        table, dropped, filled = footprint_table(
             Traced(polygons, scores, pixels),
             self._grid,
             min_area_m2=self._min_area_m2,
+            min_hole_m2=self._min_area_m2,
             simplify_px=simplify_px,
             ground_gsd_m=self._ground_gsd_m,
             source=self._source,
+            date=self._date,
             class_name=self._classes[value - 1] if len(self._classes) > 1 else None,
         )
-        self.dropped += dropped
+        self.dropped, self.filled = self.dropped + dropped, self.filled + filled
         return table

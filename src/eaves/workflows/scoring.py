@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from eaves.errors import SettingsError
 from eaves.exchange.atomic import whole_file
 from eaves.exchange.scoremap import ScoreMap
-from eaves.metrics import BoundaryTally, MetricsReport, ObjectReport, PixelReport, Provenance, confusion, pixel_report
+from eaves.metrics import (
+    BoundaryTally,
+    CocoReport,
+    MetricsReport,
+    ObjectReport,
+    OutlineReport,
+    PixelReport,
+    Provenance,
+    confusion,
+    pixel_report,
+)
 from eaves.show import confusion_figure
 
 BOUNDARY_M = 2.0
@@ -99,8 +111,35 @@ def map_gsd_m(scores: ScoreMap) -> float | None:
     return float(stated) if isinstance(stated, int | float) and stated > 0 else None
 
 
+def plane_of(grid: GeoBox, gsd_m: float | None) -> tuple[float, float | None]:
+    """Say how large a pixel is in the plane in which objects are matched: a local metric one, or the grid's own.
+
+    Args:
+        grid: On which pixels are compared.
+        gsd_m: Ground size of its pixel; none where it is not known.
+
+    Returns:
+        Side of a pixel in units of the plane, and metres of one unit; none where nobody knows.
+
+    Example:
+        >>> from affine import Affine
+        >>> plane_of(GeoBox((9, 9), Affine.scale(2), None), 0.6)
+        (2.0, 0.3)
+    """
+    if grid.crs is not None and gsd_m is not None:
+        return gsd_m, 1.0
+    side = math.sqrt(abs(grid.affine.determinant))
+    return side, None if gsd_m is None else gsd_m / side
+
+
 def write_evaluation(
-    out: Path, tally: PixelTally, objects: ObjectReport | None, note: Mapping[str, Any]
+    out: Path,
+    tally: PixelTally,
+    objects: ObjectReport | None,
+    note: Mapping[str, Any],
+    *,
+    outlines: OutlineReport | None = None,
+    coco: CocoReport | None = None,
 ) -> MetricsReport:
     """Write ``metrics.json`` and ``confusion.png``.
 
@@ -109,6 +148,8 @@ def write_evaluation(
         tally: Of all strips.
         objects: None where objects were not matched.
         note: From :func:`eaves.workflows.provenance.provenance`.
+        outlines: None where outlines were not measured.
+        coco: None where nobody asked for it.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -116,6 +157,8 @@ def write_evaluation(
     report = MetricsReport(
         pixels=tally.report(),
         objects=objects,
+        outlines=outlines,
+        coco=coco,
         provenance=Provenance(
             command=note["command"],
             version=note["version"],

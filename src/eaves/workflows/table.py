@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Columns = Literal["all", "source", "objects"]
+Columns = Literal["all", "source", "objects", "outlines"]
 CLASS_IOU = "iou_"
 """Begins the key of a class's IoU: ``iou_road``."""
 
@@ -67,6 +67,8 @@ def _count(value: float) -> str:
 
 PIXELS = ("accuracy", "precision", "recall", "miou", "iou", "f1", "boundary_iou")
 """Numbers that are fields of the pixels' report."""
+OUTLINES = ("c_iou", "polis_m", "vertex_ratio", "right_angle_share", "mta_deg", "invalid")
+"""Numbers that are fields of the outlines' report."""
 _NUMBERS = {
     "accuracy": Column("accuracy", _share),
     "precision": Column("precision", _share),
@@ -81,6 +83,15 @@ _NUMBERS = {
     "object_f1": Column("object F1", _share),
     "merged": Column("merged", _count),
     "split": Column("split", _count),
+    "coco_ap": Column("COCO AP", _share),
+    "boundary_ap": Column("boundary AP", _share),
+    "outline_boundary_iou": Column("boundary IoU of outlines", _share),
+    "c_iou": Column("C-IoU", _share),
+    "polis_m": Column("PoLiS m", _share),
+    "vertex_ratio": Column("vertex ratio", _share),
+    "right_angle_share": Column("right angles", _share),
+    "mta_deg": Column("MTA deg", lambda value: f"{value:.1f}"),
+    "invalid": Column("invalid", _count),
     "best_iou": Column("IoU of the best epoch", _share),
     "parameters": Column("parameters", lambda value: f"{value / 1e6:.2f} M"),
     "mpx_per_s": Column("Mpx/s", lambda value: f"{value:.3g}"),
@@ -92,7 +103,9 @@ _TEXTS = {"model": "model", "target": "target", "measured_on": "measured on", "r
 _SOURCE = {"model": "algorithm", "measured_on": "measured on", "accuracy": "acc", "recall": "recall", "miou": "miou"}
 _OBJECTS = _SOURCE | {"iou": "IoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75", "object_f1": "object F1"}
 _OBJECTS |= {"merged": "merged", "split": "split"}
-_FORMS = {"source": _SOURCE, "objects": _OBJECTS}
+_OUTLINES = {"model": "algorithm", "measured_on": "measured on", "iou": "IoU", "outline_boundary_iou": "boundary IoU"}
+_OUTLINES |= {key: _NUMBERS[key].heading for key in (*OUTLINES, "object_f1", "boundary_ap")}
+_FORMS = {"source": _SOURCE, "objects": _OBJECTS, "outlines": _OUTLINES}
 
 
 def number_columns(classes: Iterable[str] = ()) -> dict[str, Column]:
@@ -147,7 +160,7 @@ def make_table(lines: Sequence[Line], numbers: Mapping[str, Column], columns: Co
     Args:
         lines: From :func:`make_lines`.
         numbers: From :func:`number_columns`.
-        columns: ``all``, ``source`` or ``objects``.
+        columns: ``all``, ``source``, ``objects`` or ``outlines``.
         note: How the speed was measured.
     """
     form = _FORMS.get(columns)

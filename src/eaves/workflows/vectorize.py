@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from eaves.errors import SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.scoremap import open_scores
+from eaves.exchange.styles import qgis_style
 from eaves.exchange.vectors import write_vectors
 from eaves.footprints import METHODS, Method, Separator, Traced, Tracer, footprint_table
 from eaves.progress import OnProgress, Progress, ignore
@@ -34,15 +35,21 @@ class Footprints(NamedTuple):
         path: The vector file.
         number: Footprints in it.
         dropped: Outlines smaller than the least area, left out.
+        filled: Holes smaller than it, filled.
         covered: Objects that surer ones cover, left out.
         other_color: Footprints of other colours than the wanted one, left out.
+        kept: Footprints that could not be made regular, kept nearly as traced.
+        shapes: Methods and how many regular footprints have each; none where none was to be.
     """
 
     path: Path
     number: int
     dropped: int
+    filled: int = 0
     covered: int = 0
     other_color: int = 0
+    kept: int = 0
+    shapes: dict[str, int] | None = None
 
 
 class FootprintBuilder:
@@ -55,10 +62,11 @@ class FootprintBuilder:
         grid: Of the scores.
         bands: Names of the score bands; with more than one class the table has a column ``class``.
         threshold: Score from which a pixel belongs to a building.
-        min_area_m2: Smaller outlines are left out (and counted).
+        min_area_m2: Smaller outlines are left out (and counted), and smaller holes filled (and counted).
         simplify_px: How far the outline may move when vertices are dropped, in pixels.
         ground_gsd_m: Size of a pixel for a grid without a CRS.
         source: Goes into the column ``source``.
+        date: Goes into the column ``date``.
         separate: How buildings that touch are parted; ``auto`` takes what the bands offer.
         seed_score: Seed score that a building reaches somewhere; by default the method's.
         min_fall: How far the seed score falls between two buildings; by default the method's.
@@ -67,6 +75,7 @@ class FootprintBuilder:
     Attributes:
         method: How buildings are parted, none where they are not.
         dropped: Outlines that were too small, so far.
+        filled: Holes that were too small, so far.
 
     Raises:
         SettingsError: The bands do not offer what ``separate`` asks for, or a setting has no meaning.
@@ -82,6 +91,7 @@ class FootprintBuilder:
         simplify_px: float,
         ground_gsd_m: float | None = None,
         source: str | None = None,
+        date: str | None = None,
         separate: Separate = "auto",
         seed_score: float | None = None,
         min_fall: float | None = None,
@@ -114,9 +124,9 @@ class FootprintBuilder:
             )
         self._takes, self._tracers = takes, tracers
         self._tables: list[list[gpd.GeoDataFrame]] = [[] for _ in takes]
-        self.dropped = 0
+        self.dropped = self.filled = 0
         self._grid, self._min_area_m2, self._simplify_px = grid, min_area_m2, simplify_px
-        self._ground_gsd_m, self._source = ground_gsd_m, source
+        self._ground_gsd_m, self._source, self._date = ground_gsd_m, source, date
 
     def push(self, levels: np.ndarray) -> None:
         """Take a strip ``(band, row, col)`` uint8."""
@@ -132,16 +142,18 @@ class FootprintBuilder:
     def _keep(self, index: int, traced: Traced, always: bool = False) -> None:
         if not len(traced.polygons) and not (always and not self._tables[index]):
             return
-        table, dropped = footprint_table(
+        table, dropped, filled = footprint_table(
             traced,
             self._grid,
             min_area_m2=self._min_area_m2,
+            min_hole_m2=self._min_area_m2,
             simplify_px=self._simplify_px,
             ground_gsd_m=self._ground_gsd_m,
             source=self._source,
+            date=self._date,
             class_name=self._classes[index] if len(self._classes) > 1 else None,
         )
-        self.dropped += dropped
+        self.dropped, self.filled = self.dropped + dropped, self.filled + filled
         self._tables[index].append(table)
 
 
@@ -204,7 +216,8 @@ def vectorize_scores(
         scores: Score map; a foreign one holds floats in [0, 1], or integers with ``scale``.
         out: ``.gpkg``, ``.parquet``, ``.geojson`` or ``.fgb``.
         threshold: Score from which a pixel belongs to a building, between 0 and 1.
-        min_area_m2: Smaller outlines are left out. In square pixels where nothing tells a pixel's size.
+        min_area_m2: Smaller outlines are left out, and smaller holes filled. In square pixels where nothing tells a
+            pixel's size.
         simplify_px: How far an outline may move when vertices are dropped, in pixels; 0 keeps every crossing.
         scale: Score of one unit of a foreign integer map, such as ``1/255``.
         ground_gsd_m: Ground size of a pixel for a map without a CRS.
@@ -255,5 +268,6 @@ def vectorize_scores(
         "min_fall": min_fall,
         "min_seed_m2": min_seed_m2,
     }
-    write_vectors(table, out, metadata=provenance("vectorize", {"scores": scores}, settings))
-    return Footprints(out, len(table), builder.dropped)
+    note = provenance("vectorize", {"scores": scores}, settings)
+    write_vectors(table, out, metadata=note, style=qgis_style("footprints"))
+    return Footprints(out, len(table), builder.dropped, builder.filled)

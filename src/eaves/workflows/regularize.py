@@ -1,0 +1,196 @@
+"""``eaves regularize``: traced outlines into the shapes that buildings have."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from eaves.errors import LabelError
+from eaves.exchange.atomic import check_writable
+from eaves.exchange.styles import qgis_style
+from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
+from eaves.footprints import Regularized, Shape, regularize, with_shapes
+from eaves.scene.plane import MetricPlane
+from eaves.workflows.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Regularity:
+    """How outlines are made regular; see :func:`eaves.footprints.regularize`.
+
+    Attributes:
+        method: ``right-angles``, ``right-angles-and-diagonals``, ``any-angle``, ``circle`` or ``auto``.
+        tolerance_m: No outline moves farther, in metres.
+        diagonal_penalty: How many times more an edge of another direction than along or across costs.
+        densification_m: Edges also meet between bends, at vertices so far apart; none for bends alone.
+        precision_m: Distances between parallel walls are multiples of it; 0 leaves them.
+        min_radius_m: Least radius of a circle.
+        max_radius_m: Greatest radius of a circle; none for any.
+    """
+
+    method: Shape = "right-angles"
+    tolerance_m: float = 1.0
+    diagonal_penalty: float = 1.5
+    densification_m: float | None = None
+    precision_m: float = 0.0
+    min_radius_m: float = 0.0
+    max_radius_m: float | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """For the provenance."""
+        return asdict(self)
+
+
+class RegularFootprints(NamedTuple):
+    """What was made regular.
+
+    Attributes:
+        path: The vector file.
+        number: Footprints in it.
+        kept: How many could not be made regular within the tolerance, and were kept nearly as they were.
+        shapes: Methods and how many footprints have each.
+    """
+
+    path: Path
+    number: int
+    kept: int
+    shapes: dict[str, int]
+
+
+def regularize_table(
+    table: gpd.GeoDataFrame, how: Regularity, *, unit_m: float | None = None, workers: int = 1
+) -> gpd.GeoDataFrame:
+    """Make the footprints of a table regular.
+
+    Those of one ``class`` are made regular together. What a column says of the shape follows the new one; added are
+    ``status`` (0 regular; 1 not possible within the tolerance, kept nearly as it was), ``status_text``, ``shape`` (the
+    method that gave it, empty with status 1), ``deviation_m`` (the greatest distance between the outlines, both ways)
+    and ``iou_with_traced``.
+
+    Args:
+        table: Polygons, as densely traced as they are to be had.
+        how: Settings.
+        unit_m: Metres of a unit for a table without a CRS; where it is not known, metres are units.
+        workers: Threads.
+
+    Raises:
+        SettingsError: A setting is outside its range.
+        LabelError: There is something else than polygons.
+    """
+    geometry = table.geometry.to_numpy()
+    odd = ~np.isin(shapely.get_type_id(geometry), (3, 6))
+    if odd.any():
+        raise LabelError("polygons", f"{int(odd.sum())} features of another kind", "take them out of the layer")
+    plane = MetricPlane(geometry, table.crs, unit_m or 1.0)
+    flat = plane.there(geometry)
+    parts = table["class"].astype(str).to_numpy() if "class" in table else np.full(len(table), "")
+    columns: dict[str, np.ndarray] = {
+        "status": np.zeros(len(table), np.int16),
+        "status_text": np.full(len(table), "", object),
+        "shape": np.full(len(table), "", object),
+        "deviation_m": np.zeros(len(table)),
+        "iou_with_traced": np.zeros(len(table)),
+    }
+    shapes = geometry.copy()
+    for name in np.unique(parts):
+        mine = np.flatnonzero(parts == name)
+        made = _regular(flat[mine], how, workers)
+        back = shapely.orient_polygons(plane.back(made.polygons))
+        broken = ~shapely.is_valid(back)  # corners so near each other that the map's numbers cannot tell them apart
+        back[broken] = geometry[mine[broken]]
+        shapes[mine] = back
+        columns["status"][mine] = np.where(broken, 1, made.status)
+        columns["status_text"][mine] = np.where(broken, "as traced: too small for the map's numbers", made.reason)
+        columns["shape"][mine] = np.where(broken, "", made.method)
+        columns["deviation_m"][mine] = np.where(broken, 0.0, made.deviation.round(3))
+        columns["iou_with_traced"][mine] = np.where(broken, 1.0, made.iou.round(4))
+    if not len(table):
+        columns["status_text"], columns["shape"] = (pd.Series([], dtype="str") for _ in range(2))  # pyright: ignore[reportArgumentType]
+    rest = table.drop(columns=table.geometry.name).assign(**columns)
+    return with_shapes(gpd.GeoDataFrame(rest, geometry=shapes, crs=table.crs), unit_m)
+
+
+def check_method(how: Regularity) -> None:
+    """Refuse settings outside their range, before long work.
+
+    Raises:
+        SettingsError: One is.
+    """
+    _regular(np.empty(0, object), how, 1)
+
+
+def _regular(polygons: np.ndarray, how: Regularity, workers: int) -> Regularized:
+    return regularize(
+        polygons,
+        how.method,
+        how.tolerance_m,
+        diagonal_penalty=how.diagonal_penalty,
+        densification=math.inf if how.densification_m is None else how.densification_m,
+        precision=how.precision_m,
+        min_radius=how.min_radius_m,
+        max_radius=math.inf if how.max_radius_m is None else how.max_radius_m,
+        workers=workers,
+    )
+
+
+def regularize_footprints(
+    layer: str | Path,
+    out: str | Path,
+    *,
+    method: Shape = "right-angles",
+    tolerance_m: float = 1.0,
+    diagonal_penalty: float = 1.5,
+    densification_m: float | None = None,
+    precision_m: float = 0.0,
+    min_radius_m: float = 0.0,
+    max_radius_m: float | None = None,
+    ground_gsd_m: float | None = None,
+    workers: int = 1,
+) -> RegularFootprints:
+    """Make the footprints of a layer regular, within a tolerance of the outlines that they have.
+
+    Args:
+        layer: Polygons as densely traced as they are to be had: ``eaves vectorize --simplify-px 0``.
+        out: ``.gpkg``, ``.parquet``, ``.geojson`` or ``.fgb``.
+        method: ``right-angles``, ``right-angles-and-diagonals`` (45 degrees), ``any-angle``, ``circle``, or ``auto``:
+            for each footprint what suits it best.
+        tolerance_m: No point of a new outline is farther than this from the old one, nor any of the old from the new.
+        diagonal_penalty: How many times more an edge of another direction than along or across costs.
+        densification_m: Edges also meet between bends, at vertices so far apart.
+        precision_m: Distances between parallel walls are multiples of it.
+        min_radius_m: Least radius of a circle.
+        max_radius_m: Greatest radius of a circle.
+        ground_gsd_m: Ground size of a pixel for a layer without a CRS.
+        workers: Threads.
+
+    Raises:
+        SettingsError: A setting is outside its range.
+        LabelError: The layer cannot be read, or holds something else than polygons.
+        OutputError: ``out`` cannot be written.
+
+    Example:
+        >>> regularize_footprints("raw.gpkg", "footprints.gpkg", method="auto")  # doctest: +SKIP
+    """
+    out = Path(out)
+    check_writable(out)
+    how = Regularity(method, tolerance_m, diagonal_penalty, densification_m, precision_m, min_radius_m, max_radius_m)
+    table = regularize_table(read_vectors(layer), how, unit_m=ground_gsd_m, workers=workers)
+    note = provenance("regularize", {"layer": layer}, how.settings())
+    before = read_metadata(layer)
+    note |= {"before": before} if before else {}
+    write_vectors(table, out, metadata=note, style=qgis_style("footprints"))
+    return RegularFootprints(out, len(table), *count_shapes(table))
+
+
+def count_shapes(table: gpd.GeoDataFrame) -> tuple[int, dict[str, int]]:
+    """How many footprints of a table are not regular, and how many have each shape."""
+    kept = table["status"].to_numpy() != 0
+    return int(kept.sum()), dict(Counter(table["shape"].to_numpy()[~kept].tolist()).most_common())
