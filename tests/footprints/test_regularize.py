@@ -228,6 +228,17 @@ def test_parts_holes_and_nothing_come_back_in_their_places():
     assert regularize(np.empty(0, object)).polygons.shape == (0,)
 
 
+def test_parts_of_one_polygon_that_meet_become_one():
+    """Side by side they share a wall, which a valid MultiPolygon may not."""
+    one = shapely.segmentize(shapely.box(0, 0, 12, 10), 0.3)
+    other = shapely.Polygon([(12, 5), (12.3, 0), (24, 0), (24, 10), (12.3, 10)])  # they meet in a point
+    given_ = np.array([shapely.MultiPolygon([one, shapely.segmentize(other, 0.3)])], object)
+    assert given_[0].is_valid
+    made = regularize(given_, "right-angles", 1.0)
+    assert made.polygons[0].is_valid
+    assert deviations(given_, made.polygons, 1.0)[0] <= (5.1 if made.status[0] else 1.011)
+
+
 def test_a_speck_of_a_hole_and_a_shed_are_rectangles():
     wall = shapely.segmentize(shapely.box(0, 0, 15, 10), 0.3)
     speck = shapely.Point(7, 5).buffer(0.4, 8)

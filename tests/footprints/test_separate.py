@@ -28,7 +28,7 @@ FIELDS = st.one_of(
 WAYS = st.fixed_dictionaries(
     {
         "threshold": st.sampled_from([0.5, 0.3, 1 / 254, 0.7]),
-        "method": st.sampled_from(METHODS),
+        "method": st.sampled_from([*METHODS, "score"]),
         "min_fall": st.sampled_from([0.05, 0.2, 0.5]),
         "min_seed_px": st.sampled_from([1, 3]),
     }
@@ -238,6 +238,22 @@ def test_wing_of_a_building_is_not_a_building():
     ids[10:60, 10:34] = 1
     ids[40:60, 34:64] = 1  # an L with arms of 24 and 20 pixels
     assert len(separate(ideal(ids, "distance", clip_px=20), 0.5, "distance").polygons) == 1
+
+
+def test_a_neck_or_a_dip_parts_where_there_is_no_band():
+    levels = np.zeros((30, 70), np.uint8)
+    levels[5:25, 5:30] = levels[5:25, 34:60] = 254
+    levels[12:16, 30:34] = 254  # a neck
+    pair = np.stack([levels, levels])
+    assert len(separate(pair, 0.5, "score").polygons) == 2
+    assert len(separate(pair, 0.5, "score", min_fall=0.9).polygons) == 1
+    levels[12:16, 30:34] = 0
+    levels[5:25, 5:60] = 254
+    assert len(separate(np.stack([levels, levels]), 0.5, "score").polygons) == 1
+    levels[5:25, 31:33] = 140  # a dip all the way
+    assert len(separate(np.stack([levels, levels]), 0.5, "score").polygons) == 2
+    levels[5:25, 31:33] = 220  # one too shallow
+    assert len(separate(np.stack([levels, levels]), 0.5, "score").polygons) == 1
 
 
 def test_a_smaller_fall_parts_more():

@@ -48,6 +48,18 @@ def score_map(path: Path, *names: str) -> Path:
     return path
 
 
+def test_a_map_of_one_band_is_parted_by_its_shape(tmp_path):
+    hall = np.zeros(GRID.shape, np.uint8)
+    hall[10:40, 10:50] = hall[10:40, 58:100] = hall[22:27, 50:58] = 254
+    with ScoreWriter(tmp_path / "scores.tif", GRID, ("building",)) as writer:
+        writer.write(0, hall[None])
+    for separate, number in (("auto", 1), ("none", 1), ("score", 2)):
+        assert vectorize_scores(tmp_path / "scores.tif", tmp_path / "f.gpkg", separate=separate).number == number
+    assert read_metadata(tmp_path / "f.gpkg")["settings"]["separate"] == "score"
+    result = evaluate_footprints(tmp_path / "scores.tif", tmp_path / "f.gpkg", tmp_path / "e", separate="score")
+    assert result.report.objects.f1 == 1
+
+
 @pytest.mark.parametrize("name", ["border", "distance"])
 def test_touching_buildings_are_parted_where_the_map_says_how(tmp_path, name):
     scores, out = score_map(tmp_path / "scores.tif", "building", name), tmp_path / "f.gpkg"
@@ -121,7 +133,7 @@ def test_parts_smaller_than_the_least_go_to_their_neighbour(tmp_path, name):
     [
         (["building", "border"], {"separate": "distance"}, "band 'distance'.*bands building, border.*--separate auto"),
         (["building"], {"separate": "border"}, "bands building"),
-        (["building", "border"], {"separate": "watershed"}, "auto, none, border or distance"),
+        (["building", "border"], {"separate": "watershed"}, "auto, none, border, distance or score"),
         (["building"], {"seed_score": 0.5}, "a way to part"),
         (["building", "border"], {"separate": "none", "min_fall": 0.5}, "a way to part"),
         (["building", "border"], {"min_fall": 2.0}, "at most 1"),

@@ -43,8 +43,10 @@ MinArea = Annotated[
 ]
 Scale = Annotated[float | None, Parameter(help="Score of one unit of a foreign integer map: 0.00392 for 0 to 255.")]
 SeparateBy = Annotated[
-    Literal["auto", "none", "border", "distance"],
-    Parameter(help="How to part buildings that touch: by the map's band of that name; auto takes what there is."),
+    Literal["auto", "none", "border", "distance", "score"],
+    Parameter(
+        help="How to part buildings that touch: by the band of that name, or the score's shape; auto: what there is."
+    ),
 ]
 SeedScore = Annotated[float | None, Parameter(help="Seed score that a building reaches somewhere, between 0 and 1.")]
 MinFall = Annotated[float | None, Parameter(help="How far the seed score falls between two buildings, in 0 … 1.")]

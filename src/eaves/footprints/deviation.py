@@ -19,7 +19,7 @@ def deviations(one: np.ndarray, other: np.ndarray, scale: float) -> np.ndarray:
     """Measure how far outlines lie from each other, both ways, holes among them.
 
     Args:
-        one: shapely Polygons, object ``(n,)``.
+        one: shapely Polygons or MultiPolygons, object ``(n,)``.
         other: As many.
         scale: What counts, such as a tolerance: results lie between the true value and a hundredth of it above.
 
@@ -40,10 +40,12 @@ def deviations(one: np.ndarray, other: np.ndarray, scale: float) -> np.ndarray:
 
 def _ragged(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates, ends of rings, and ends of polygons in rings."""
-    coords, index = shapely.get_coordinates(shapely.get_rings(polygons), return_index=True)
-    rings = np.concatenate([[0], np.cumsum(np.bincount(index))]) if len(index) else np.zeros(1, np.int64)
-    count = np.where(shapely.is_empty(polygons), 0, shapely.get_num_interior_rings(polygons) + 1)
-    return coords, rings.astype(np.int64), np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    parts, owner = shapely.get_parts(polygons, return_index=True)
+    lines, part = shapely.get_rings(parts, return_index=True)
+    coords, index = shapely.get_coordinates(lines, return_index=True)
+    rings = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=len(lines)))])
+    ends = np.concatenate([[0], np.cumsum(np.bincount(owner[part], minlength=len(polygons)))])
+    return coords, rings.astype(np.int64), ends.astype(np.int64)
 
 
 @njit(cache=True, nogil=True)

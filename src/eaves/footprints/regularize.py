@@ -177,7 +177,7 @@ def regularize(
     pairs = touching(parts, tolerance) if len(parts) else np.zeros((0, 2), np.intp)
     work = _in_chunks(parts, pairs, rules, workers)
     _settle(work, pairs, rules)
-    return _gather(given, work, owner)
+    return _gather(given, work, owner, tolerance)
 
 
 def _check(method: Shape, tolerance: float, penalty: float, densification: float, precision: float, *radii: float):
@@ -428,7 +428,7 @@ def _overlapping(work: _Work, tolerance: float) -> np.ndarray:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _gather(given: np.ndarray, work: _Work, owner: np.ndarray) -> Regularized:
+def _gather(given: np.ndarray, work: _Work, owner: np.ndarray, tolerance: float) -> Regularized:
     """Put parts together again, and measure."""
     why = np.full(len(given), _NOTHING)
     np.minimum.at(why, owner, _REGULAR)
@@ -440,8 +440,14 @@ def _gather(given: np.ndarray, work: _Work, owner: np.ndarray) -> Regularized:
     shapes[owner[mine]], method[owner[mine]] = work.shapes[mine], work.method[mine]
     for k in np.unique(owner[~mine]).tolist():
         parts = owner == k
-        shapes[k] = shapely.MultiPolygon(work.shapes[parts].tolist())
         method[k] = work.method[parts][0] if len(set(work.method[parts])) == 1 else "mixed"
+        shapes[k] = shapely.MultiPolygon(work.shapes[parts].tolist())
+        if not shapes[k].is_valid:  # parts have met along a wall, which parts of one polygon must not
+            shapes[k] = shapely.union_all(work.shapes[parts])
+            far = deviations(given[[k]], shapes[[k]], tolerance)[0]
+            if far > tolerance:
+                shapes[k], why[k], far = given[k], _CROWDED, 0.0
+            work.deviation[parts] = far
     multi = shapely.get_type_id(given) == 6
     bare = multi & single
     shapes[bare] = shapely.multipolygons([[shape] for shape in shapes[bare]]) if bare.any() else shapes[bare]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 import shapely
 from numba import njit
@@ -22,9 +23,9 @@ _KEPT_ROWS = 4096
 _FEW_ROWS = 64  # too few to look for some that can go
 _TO_PIXELS = np.array([0.5, 0.5, -0.5, -0.5])
 
-Method = Literal["border", "distance"]
+Method = Literal["border", "distance", "score"]
 METHODS: tuple[Method, ...] = ("border", "distance")
-"""Names of the bands that tell where one building ends and the next begins."""
+"""Names of the bands that tell where one building ends and the next begins; ``score`` does without one."""
 
 
 class _Usual(NamedTuple):
@@ -35,7 +36,12 @@ class _Usual(NamedTuple):
     min_fall: float
 
 
-_USUAL: dict[Method, _Usual] = {"border": _Usual(0.0, 0.5, 0.4), "distance": _Usual(0.5, 0.55, 0.3)}
+_USUAL: dict[Method, _Usual] = {
+    "border": _Usual(0.0, 0.5, 0.4),
+    "distance": _Usual(0.5, 0.55, 0.3),
+    "score": _Usual(0.0, 0.06, 0.3),
+}
+_DEPTH_LEVELS = 8  # of a pixel's depth, where the score is 1
 
 
 class Separator:
@@ -43,11 +49,12 @@ class Separator:
 
     A *seed score* is high in the middle of a building and falls towards its walls, also towards a wall that it shares
     with a neighbour. ``border``: the score of the building less that of its border. ``distance``: the signed distance
-    to the outline, 0.5 on it (Yuan 2016, https://arxiv.org/abs/1602.06564, section 3.2). Within a
-    component of the thresholded map, every top of the seed score is a building if the score falls far enough on every
-    way to the next one, by ``min_fall`` of the lower top's height (over 0 for ``border``, over 0.5 for ``distance``;
-    so the rule is the same for large and small buildings). Pixels belong to the top from which the flood of
-    :func:`eaves.footprints.flood.part` reaches them.
+    to the outline, 0.5 on it (Yuan 2016, https://arxiv.org/abs/1602.06564, section 3.2). ``score``, for a map without
+    such a band: the pixel's distance from the outline, 1 at 32 pixels, times its score, so that a neck or a dip in the
+    score parts what it joins. Within a component of the thresholded map, every top of the seed score is a building if
+    the score falls far enough on every way to the next one, by ``min_fall`` of the lower top's height (over 0.5 for
+    ``distance``, else over 0; so the rule is the same for large and small buildings). Pixels belong to the top from
+    which the flood of :func:`eaves.footprints.flood.part` reaches them.
 
     A component with fewer than two such tops keeps the outline that :class:`Tracer` gives it, bit for bit. Parted
     buildings share a wall along pixel edges, the same from both sides; the rest of their outline is sub-pixel as ever.
@@ -59,9 +66,10 @@ class Separator:
     Args:
         width: Columns of the scene.
         threshold: Least score of the building band that is inside, in 0 … 1 (both excluded).
-        method: What the second band tells.
-        seed_score: Seed score that a building reaches somewhere; by default 0.5 for ``border``, 0.55 for ``distance``.
-        min_fall: In 0 … 1 (0 excluded), a smaller one parts more; by default 0.4 for ``border``, 0.3 for ``distance``.
+        method: What the second band tells; ``score`` where there is none.
+        seed_score: Seed score that a building reaches somewhere; by default 0.5 for ``border``, 0.55 for ``distance``,
+            0.06 (2 pixels) for ``score``.
+        min_fall: In 0 … 1 (0 excluded), a smaller one parts more; by default 0.4 for ``border``, 0.3 for the others.
         min_seed_px: Pixels that a building has above the place where it meets its neighbour.
 
     Raises:
@@ -87,8 +95,8 @@ class Separator:
         min_fall: float | None = None,
         min_seed_px: int = 4,
     ) -> None:
-        if method not in METHODS:
-            raise SettingsError(f"a method among {', '.join(METHODS)}", f"{method!r}", "choose one of them")
+        if method not in _USUAL:
+            raise SettingsError(f"a method among {', '.join(_USUAL)}", f"{method!r}", "choose one of them")
         usual = _USUAL[method]
         least = usual.seed_score if seed_score is None else seed_score
         fall = usual.min_fall if min_fall is None else min_fall
@@ -117,8 +125,9 @@ class Separator:
         """Take the next rows.
 
         Args:
-            levels: uint8 ``(2, rows, width)``: score x 254, rounded, of the building and of the second band; 255 is
-                no imagery. Where only the second band has none, its seed score is the lowest.
+            levels: uint8 ``(2, rows, width)``: score x 254, rounded, of the building and of the second band (for
+                ``score`` the building once more); 255 is no imagery. Where only the second band has none, its seed
+                score is the lowest.
 
         Returns:
             The polygons whose components end in these rows, in the order in which those end.
@@ -156,6 +165,13 @@ class Separator:
             return np.where(building > second, building - second, np.uint8(0))
         return np.where(second == NODATA, np.uint8(0), second)
 
+    def _deep(self, building: np.ndarray) -> np.ndarray:
+        """The seed score of a window without a second band."""
+        inside = (building >= self._rule.first) & (building != NODATA)
+        depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        seeds = np.where(inside, depth * building * (_DEPTH_LEVELS / _LEVELS), 0)
+        return np.minimum(np.rint(seeds), _LEVELS).astype(np.uint8)
+
     def _part(self, traced: Traced) -> Traced:
         """Replace polygons by the buildings that they hold, and drop rows that nobody needs any more."""
         place, pieces = [], []
@@ -180,7 +196,8 @@ class Separator:
             return []
         x, y = polygon.exterior.coords[0]
         window = self._kept.window(top - 1, left - 1, height + 2, width + 2)
-        labels, boxes = part(window[0], window[1], math.floor(y + 0.5) - top + 1, math.floor(x) - left + 1, self._rule)
+        seeds = self._deep(window[0]) if self.method == "score" else window[1]
+        labels, boxes = part(window[0], seeds, math.floor(y + 0.5) - top + 1, math.floor(x) - left + 1, self._rule)
         if len(boxes) < 2:
             return []
         parts = []

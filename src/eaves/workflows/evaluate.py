@@ -17,6 +17,7 @@ from eaves.exchange.atomic import check_writable
 from eaves.exchange.scoremap import ScoreMap, open_scores
 from eaves.exchange.scores import LEVELS, NODATA
 from eaves.exchange.vectors import read_vectors, write_vectors
+from eaves.footprints import METHODS
 from eaves.labels import UNKNOWN, LabelLayer
 from eaves.metrics import CocoReport, check_coco, coco_report, measure_outlines, object_report, outline_report
 from eaves.progress import OnProgress, Progress, ignore
@@ -230,7 +231,7 @@ def _check_for_dataset(prediction: str | Path, given: Sequence[str]) -> None:
 
 def _trace(scores: ScoreMap, threshold: float, min_area_m2: float, parting: dict[str, Any]) -> gpd.GeoDataFrame:
     method = choose_method(scores.classes, parting["separate"])
-    bands = [0] if method is None else [0, scores.classes.index(method, 1)]
+    bands = [0, scores.classes.index(method, 1)] if method in METHODS else [0]
     builder = FootprintBuilder(
         scores.grid,
         tuple(scores.classes[band] for band in bands),

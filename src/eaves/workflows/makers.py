@@ -74,7 +74,7 @@ def _mark(inputs: Any, role: str) -> dict[str, Any]:
 
 
 def _read_note(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
+    if not path.is_file() and path.suffix.lower() != ".gdb":
         return {}
     try:
         return open_scores(path).metadata if path.suffix.lower() in _RASTERS else read_metadata(path)

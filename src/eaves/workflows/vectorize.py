@@ -22,8 +22,9 @@ from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene.grid import ground_gsd_m as measure_gsd_m
 from eaves.workflows.provenance import provenance
 
-Separate = Literal["auto", "none", "border", "distance"]
-"""How buildings that touch are parted: by what the score map offers, not at all, or by the band of this name."""
+Separate = Literal["auto", "none", "border", "distance", "score"]
+"""How buildings that touch are parted: by what the score map offers, not at all, by the band of this name, or by the
+score and its shape alone."""
 
 _MIN_SEED_M2 = 12.0  # with less, noise breaks pieces off; sheds that touch a house go to it
 
@@ -109,7 +110,7 @@ class FootprintBuilder:
         tracers: list[Tracer | Separator] = [Tracer(width, threshold=threshold) for _ in takes]
         self._classes = [bands[i] for i in takes if isinstance(i, int)]
         if self.method is not None:
-            takes[0] = [0, bands.index(self.method, 1)]
+            takes[0] = [0, bands.index(self.method, 1) if self.method in METHODS else 0]
             side_m = measure_gsd_m(grid) or ground_gsd_m or 1.0
             seed_m2 = _MIN_SEED_M2 if min_seed_m2 is None else min_seed_m2
             if not 0 <= seed_m2 < math.inf:
@@ -178,8 +179,11 @@ def choose_method(bands: Sequence[str], separate: Separate = "auto") -> Method |
         return None
     if separate == "auto":
         return next((method for method in reversed(METHODS) if method in bands[1:]), None)
+    if separate == "score":
+        return "score"
     if separate not in METHODS:
-        raise SettingsError(f"auto, none, {' or '.join(METHODS)}", f"separate = {separate!r}", "choose one of them")
+        wanted = f"auto, none, {', '.join(METHODS)} or score"
+        raise SettingsError(wanted, f"separate = {separate!r}", "choose one of them")
     if separate not in bands[1:]:
         raise SettingsError(
             f"a band {separate!r} in the score map, to part buildings with",
@@ -222,10 +226,11 @@ def vectorize_scores(
         scale: Score of one unit of a foreign integer map, such as ``1/255``.
         ground_gsd_m: Ground size of a pixel for a map without a CRS.
         separate: How to part buildings that touch: ``border`` or ``distance`` takes the map's band of that name,
-            ``auto`` the one that there is, ``none`` leaves them together.
-        seed_score: Seed score that a building reaches somewhere: 0.5 by default for ``border``, 0.55 for ``distance``.
+            ``auto`` the one that there is, ``score`` the score and its shape alone, ``none`` leaves them together.
+        seed_score: Seed score that a building reaches somewhere: 0.5 by default for ``border``, 0.55 for ``distance``,
+            0.06 for ``score``.
         min_fall: How far the seed score falls between two buildings, as a share of the lower one's height: 0.4 by
-            default for ``border``, 0.3 for ``distance``; a smaller one parts more.
+            default for ``border``, 0.3 for the others; a smaller one parts more.
         min_seed_m2: A part that is smaller where it meets its neighbour belongs to it; 12 by default. In square pixels
             where nothing tells a pixel's size.
         on_progress: Is told after every strip.
