@@ -1,4 +1,4 @@
-"""Ground that two polygons have in common, in square units: exact, and quick where one of them is convex."""
+"""Ground that two polygons have in common, in square units: exact, and quick where one of them has few corners."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import numpy as np
 import shapely
 from numba import njit
 
+_FEW = 60  # corners, closing ones among them
+
 
 def common_areas(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Area of the intersections of pairs of polygons.
 
-    Where ``other`` is convex, the rings of ``one`` are cut by its edges in turn (Sutherland & Hodgman 1974): of a ring
-    that falls into pieces the cuts run along the convex polygon's edges, which adds no area. Else GEOS intersects.
+    Where ``other`` has few corners, the rings of ``one`` are cut by its edges in turn (Sutherland & Hodgman 1974) if it
+    is convex: of a ring that falls into pieces the cuts run along the convex polygon's edges, which adds no area. If it
+    is not, it is a sum of triangles between its first corner and its edges, those that run backwards counted as less.
+    Else GEOS intersects.
 
     Args:
         one: Valid shapely Polygons or MultiPolygons, object ``(n,)``.
@@ -26,31 +30,46 @@ def common_areas(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         [3.0]
     """
     simple = (shapely.get_type_id(one) == 3) & (shapely.get_type_id(other) == 3)
-    simple &= ~shapely.is_empty(one) & ~shapely.is_empty(other) & (shapely.get_num_interior_rings(other) == 0)
+    simple &= ~shapely.is_empty(one) & ~shapely.is_empty(other) & (shapely.get_num_coordinates(other) <= _FEW)
     areas = np.full(len(one), np.nan)
     if simple.any():
         _, a, (a_rings, a_ends) = shapely.to_ragged_array(shapely.force_2d(one[simple]))
-        _, b, (b_rings, _) = shapely.to_ragged_array(shapely.force_2d(shapely.orient_polygons(other[simple])))
-        areas[simple] = _clipped(a, a_rings, a_ends, b, b_rings)
+        _, b, (b_rings, b_ends) = shapely.to_ragged_array(shapely.force_2d(shapely.orient_polygons(other[simple])))
+        areas[simple] = _clipped(a, a_rings, a_ends, b, b_rings, b_ends)
     left = np.isnan(areas)
     areas[left] = shapely.area(shapely.intersection(one[left], other[left]))
     return areas
 
 
 @njit(cache=True, nogil=True)
-def _clipped(a, a_rings, a_ends, b, b_rings):
-    areas = np.empty(len(a_ends) - 1)
+def _clipped(a, a_rings, a_ends, b, b_rings, b_ends):
+    areas = np.zeros(len(a_ends) - 1)
+    triangle = np.empty((3, 2))
     for k in range(len(areas)):
-        window = b[b_rings[k] : b_rings[k + 1] - 1]
-        if not _convex(window):
-            areas[k] = np.nan
-            continue
-        total = 0.0
-        for ring in range(a_ends[k], a_ends[k + 1]):
-            inside = _clip(a[a_rings[ring] : a_rings[ring + 1] - 1], window)
-            total += inside if ring == a_ends[k] else -inside
-        areas[k] = total
-    return areas
+        for ring in range(b_ends[k], b_ends[k + 1]):
+            window = b[b_rings[ring] : b_rings[ring + 1] - 1]
+            if ring == b_ends[k] and _convex(window):
+                areas[k] += _inside(a, a_rings, a_ends[k], a_ends[k + 1], window)
+                continue
+            for i in range(1, len(window) - 1):  # holes run backwards, so that theirs are less
+                p, q, r = window[0], window[i], window[i + 1]
+                twice = (q[0] - p[0]) * (r[1] - p[1]) - (r[0] - p[0]) * (q[1] - p[1])
+                if twice == 0:
+                    continue
+                triangle[0], triangle[1], triangle[2] = p, q if twice > 0 else r, r if twice > 0 else q
+                common = _inside(a, a_rings, a_ends[k], a_ends[k + 1], triangle)
+                areas[k] += common if twice > 0 else -common
+    return np.maximum(areas, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _inside(a, a_rings, first, last, window):
+    """Area of a polygon, an exterior and holes, inside a convex ring."""
+    total = 0.0
+    for ring in range(first, last):
+        inside = _clip(a[a_rings[ring] : a_rings[ring + 1] - 1], window)
+        total += inside if ring == first else -inside
+    return total
 
 
 @njit(cache=True, nogil=True)

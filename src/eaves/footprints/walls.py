@@ -60,8 +60,10 @@ def touching(polygons: np.ndarray, tolerance: float) -> np.ndarray:
     """
     i, j = shapely.STRtree(polygons).query(polygons, predicate="dwithin", distance=_TOUCH * tolerance)
     i, j = i[i < j], j[i < j]
-    beside = common_areas(polygons[i], polygons[j]) <= _COMMON * tolerance**2
-    pairs = np.column_stack([i[beside], j[beside]])
+    if not shapely.coverage_is_valid(polygons[np.union1d(i, j)]):  # else nothing can overlap
+        beside = common_areas(polygons[i], polygons[j]) <= _COMMON * tolerance**2
+        i, j = i[beside], j[beside]
+    pairs = np.column_stack([i, j])
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
