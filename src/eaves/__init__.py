@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eaves.models import load_model, save_model
     from eaves.scene import Scene
     from eaves.settings import Dataset, Recipe, load_dataset, load_recipe
+    from eaves.workflows.calibrate import calibrate_scores
     from eaves.workflows.change import change_footprints
     from eaves.workflows.color import color_footprints
     from eaves.workflows.compare import compare_runs
@@ -39,6 +40,7 @@ _HOMES = {
     "EavesWarning": "errors",
     "Recipe": "settings",
     "Scene": "scene",
+    "calibrate_scores": "workflows.calibrate",
     "change_footprints": "workflows.change",
     "color_footprints": "workflows.color",
     "compare_runs": "workflows.compare",
@@ -69,6 +71,7 @@ __all__ = [
     "Recipe",
     "Scene",
     "__version__",
+    "calibrate_scores",
     "change_footprints",
     "color_footprints",
     "compare_runs",

@@ -18,6 +18,7 @@ from eaves.errors import SettingsError
 from eaves.exchange.rasters import ScoreWriter, write_raster
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
+from eaves.metrics import calibrate
 from eaves.models import Card, build, save_model
 from eaves.scene import Scaling
 from eaves.settings import ModelSettings, Recipe, TargetSettings
@@ -213,6 +214,39 @@ def test_extract_parts_as_vectorize_does(scene_and_models, tmp_path):
     assert parting.items() <= settings.items()
     assert settings["separate"] == "border"
     assert read_metadata(tmp_path / "n.gpkg")["settings"]["separate"] == "none"
+
+
+def test_extract_makes_regular_and_says_how_sure_and_when(scene_and_models, tmp_path):
+    scene, model = scene_and_models / "scene.tif", scene_and_models / "border.safetensors"
+    predict_scores(scene, model, tmp_path / "s.tif")
+    low = {"threshold": float(np.quantile(open_scores(tmp_path / "s.tif").read()[0], 0.3)) / 254, "min_area_m2": 0.1}
+    rng = np.random.default_rng(0)
+    curve = calibrate(rng.uniform(0, 1, 99), rng.random(99) < 0.5)
+    (tmp_path / "c.json").write_text(curve.model_dump_json())
+    made = extract_footprints(
+        scene,
+        model,
+        tmp_path / "e.gpkg",
+        method="auto",
+        tolerance_m=0.9,
+        date="2026-05-31",
+        calibration=tmp_path / "c.json",
+        **low,
+    )
+    table = read_vectors(made.path)
+    assert made.shapes is not None
+    assert made.kept + sum(made.shapes.values()) == made.number == len(table) > 0
+    assert (table["deviation_m"] <= 0.9).all()
+    assert table["confidence"].to_numpy() == pytest.approx(curve.apply(table["score"].to_numpy()), abs=1e-3)
+    assert (table["date"] == "2026-05-31").all()
+    assert read_metadata(made.path)["settings"]["method"] == "auto"
+    plain = extract_footprints(scene, model, tmp_path / "p.gpkg", **low)
+    assert plain.shapes is None
+    assert "status" not in read_vectors(plain.path)
+    with pytest.raises(SettingsError, match="either --method or --simplify-px"):
+        extract_footprints(scene, model, tmp_path / "x.gpkg", method="auto", simplify_px=1)
+    with pytest.raises(SettingsError, match="tolerance"):
+        extract_footprints(scene, model, tmp_path / "x.gpkg", method="auto", tolerance_m=-1)
 
 
 def test_extract_refuses_to_part_with_a_model_that_was_not_taught_it(scene_and_models, tmp_path):

@@ -155,6 +155,7 @@ def extract(
     method: Annotated[Method | None, Parameter(help="Make footprints regular by this method.")] = None,
     tolerance_m: ToleranceM = 1.0,
     date: str | None = None,
+    calibration: Path | None = None,
     separate: SeparateBy = "auto",
     seed_score: SeedScore = None,
     min_fall: MinFall = None,
@@ -182,6 +183,7 @@ def extract(
         model: Model file (.safetensors).
         out: .gpkg, .parquet, .geojson or .fgb.
         scores: Also keep the score map here.
+        calibration: File of eaves calibrate: adds the column confidence.
         date: Day of the imagery, such as 2026-05-31; by default what the scene's file says.
     """
     from eaves.workflows.extract import extract_footprints
@@ -199,6 +201,7 @@ def extract(
             method=method,
             tolerance_m=tolerance_m,
             date=date,
+            calibration=calibration,
             separate=separate,
             seed_score=seed_score,
             min_fall=min_fall,
@@ -374,6 +377,36 @@ def evaluate(
     for line in summary(result.report):
         say(quiet, line)
     say(quiet, f"details: {result.folder / 'metrics.json'}")
+
+
+@app.command
+def calibrate(
+    prediction: Path,
+    reference: Path,
+    *,
+    out: Out,
+    aoi: Path | None = None,
+    iou: float = 0.5,
+    min_area_m2: float = 0.0,
+    quiet: Quiet = False,
+) -> None:
+    """Learn how likely a footprint of each score is right: for the column confidence of eaves extract --calibration.
+
+    Args:
+        prediction: Footprints with a column score.
+        reference: Reference polygons, of an area that the model has not learned from.
+        out: .json; a figure lies beside it.
+        aoi: Polygons inside which the reference is complete.
+        iou: From which a match counts.
+        min_area_m2: Smaller objects are left out on both sides, in square metres.
+    """
+    from eaves.workflows.calibrate import calibrate_scores
+
+    made = calibrate_scores(prediction, reference, out, aoi=aoi, iou=iou, min_area_m2=min_area_m2)
+    curve = made.curve
+    say(quiet, f"{curve.right} of {curve.footprints} footprints are right; {made.path}, {made.figure}")
+    off = "off by {:.3f} on average, confidences by {:.3f}".format(*curve.error)
+    say(quiet, f"scores are {off}; Brier {curve.brier[0]:.3f} and {curve.brier[1]:.3f} (footprints not learned from)")
 
 
 def summary(report: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """How good a result is: pure functions of arrays and polygons. ``docs/metrics.md`` explains each number."""
 
 from eaves.metrics.boundaries import BoundaryTally, boundary_counts, boundary_iou
+from eaves.metrics.calibration import Calibration, Reliability, calibrate, reliability
 from eaves.metrics.coco import CocoReport, check_coco, coco_report
 from eaves.metrics.corners import c_iou, right_angles, vertices
 from eaves.metrics.objects import Matches, ObjectReport, match, object_report
@@ -31,6 +32,7 @@ __all__ = [
     "AP_THRESHOLDS",
     "METRICS",
     "BoundaryTally",
+    "Calibration",
     "ClassScores",
     "CocoReport",
     "Matches",
@@ -41,12 +43,14 @@ __all__ = [
     "PixelReport",
     "PrecisionRecall",
     "Provenance",
+    "Reliability",
     "accuracy",
     "average_precision",
     "boundary_counts",
     "boundary_iou",
     "break_even",
     "c_iou",
+    "calibrate",
     "check_coco",
     "coco_report",
     "confusion",
@@ -67,6 +71,7 @@ __all__ = [
     "precision_recall_curve",
     "recall",
     "relaxed_precision_recall",
+    "reliability",
     "right_angles",
     "self_touching",
     "tangent_errors",

@@ -21,6 +21,7 @@ from eaves.labels.colors import check_color
 from eaves.models import Suppression
 from eaves.predict import Tta
 from eaves.progress import OnProgress, ignore
+from eaves.workflows.calibrate import open_calibration, with_confidence
 from eaves.workflows.color import of_one, open_colors, with_colors
 from eaves.workflows.jobs import Job, prepare
 from eaves.workflows.objects import ObjectBuilder
@@ -41,6 +42,7 @@ def extract_footprints(
     method: Shape | None = None,
     tolerance_m: float = 1.0,
     date: str | None = None,
+    calibration: str | Path | None = None,
     separate: Separate = "auto",
     seed_score: float | None = None,
     min_fall: float | None = None,
@@ -81,6 +83,7 @@ def extract_footprints(
             ``method``.
         method: Make footprints regular, as :func:`regularize_footprints` does, by this method.
         tolerance_m: With ``method``: how far an outline may move.
+        calibration: File of :func:`calibrate_scores`: adds the column ``confidence``.
         date: Day of the imagery (``2026-05-31``), for the column ``date``; by default what the scene's file says.
         separate: How to part buildings that touch: ``border`` or ``distance`` needs a model that was taught it,
             ``auto`` takes what the model was taught, ``none`` leaves them together.
@@ -124,6 +127,7 @@ def extract_footprints(
     if refine_changes and refine is None:
         raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
     check_writable(out)
+    curve = None if calibration is None else open_calibration(calibration)
     if scores is not None:
         check_writable(Path(scores))
     parting: dict[str, Any] = {"seed_score": seed_score, "min_fall": min_fall, "min_seed_m2": min_seed_m2}
@@ -182,7 +186,7 @@ def extract_footprints(
             colored, _ = with_colors(table, colors)
             table = colored if only_color is None else of_one(colored, only_color)
             other += len(colored) - len(table)
-        tables.append(table)
+        tables.append(table if curve is None else with_confidence(table, curve))
         grids.append(job.found.native_grid)
         names = job.card.classes[1:]
         dropped, filled = dropped + builder.dropped, filled + builder.filled
