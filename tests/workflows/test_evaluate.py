@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.image import imread
 from odc.geo.geobox import GeoBox
 
-from eaves.cli.scenes import summary
+from eaves.cli.footprints import summary
 from eaves.errors import EavesError, SceneError, SettingsError
 from eaves.exchange.rasters import RasterWriter, ScoreWriter
 from eaves.exchange.scores import LEVELS, NODATA, decode

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from shapely import box
 
 from eaves.cli import main
-from eaves.cli.scenes import summary
+from eaves.cli.footprints import summary
 from eaves.errors import EavesWarning, SettingsError
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import read_vectors, write_vectors

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from eaves.cli import change, data, networks, refining, scenes  # noqa: F401 - their import registers the commands
+from eaves.cli import change, data, footprints, networks, refining, scenes  # noqa: F401 - their import registers the commands
 from eaves.cli.app import app, console, errors
 from eaves.errors import EavesError, EavesWarning
 
