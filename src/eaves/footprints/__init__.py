@@ -3,8 +3,9 @@
 from eaves.footprints.attributes import shape_columns, with_shapes
 from eaves.footprints.change import CHANGES, Changes, compare_footprints
 from eaves.footprints.overlaps import part_overlaps
-from eaves.footprints.regularize import REGULARIZERS, Regularized, Shape, regularize
+from eaves.footprints.regularize import Regularized, regularize
 from eaves.footprints.separate import METHODS, Method, Separator, separate
+from eaves.footprints.shaping import REGULARIZERS, Shape
 from eaves.footprints.shift import Shift, estimate_shift
 from eaves.footprints.simplify import simplify
 from eaves.footprints.table import FootprintTable, footprint_table

@@ -1,0 +1,124 @@
+"""Outlines beside each other: walls shared, no ground of two, and what could not be made regular kept near."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import shapely
+
+from eaves.footprints.clip import common_areas
+from eaves.footprints.drafts import as_rings, exterior_sides, lines_on_map
+from eaves.footprints.shaping import CROWDED, REGULAR, REGULARIZERS, SIMPLIFIED, Rules, Work, draft_edges, take
+from eaves.footprints.simplify import simplify
+from eaves.footprints.walls import agree_directions, agree_lines, join_sides, part_ground, rings_of, teams
+
+_STEPS = (0.5, 0.25, 0.1, 0.03)  # of the tolerance: for what cannot be made regular
+_COMMON = 1e-7  # of a squared tolerance: less ground in common is none
+_ROUNDS = 3
+
+
+def settle_touching(work: Work, pairs: np.ndarray, rules: Rules) -> None:
+    """Make neighbours that touch agree, and keep what could not be made regular as near as it can be."""
+    if len(pairs):
+        leader = agree_directions(work.angles, work.traced, pairs, rules.tolerance)
+        work.origins[:] = work.origins[leader]
+        _share_walls(work, pairs, rules)
+    _simplify(work, np.flatnonzero(work.why != REGULAR), rules)
+    _part(work, pairs, np.unique(pairs), rules)
+
+
+def settle_all(work: Work, pairs: np.ndarray, rules: Rules) -> None:
+    """Part what did not touch and does now; what cannot be parted stays as traced."""
+    for attempt in itertools.count():
+        crossing = _overlapping(work, rules.tolerance)
+        if not len(crossing):
+            return
+        if attempt >= _ROUNDS:  # ends, since what was traced does not overlap
+            _leave(work, np.unique(crossing))
+            continue
+        pairs = np.concatenate([pairs, crossing])
+        team = teams(len(work.traced), pairs)
+        _part(work, pairs, np.flatnonzero(np.isin(team, team[crossing])), rules)
+
+
+def _part(work: Work, pairs: np.ndarray, chosen: np.ndarray, rules: Rules) -> None:
+    """Part the ground of those chosen; and again around those that had to be left as traced, until none has to be."""
+    links = np.concatenate([pairs, pairs[:, ::-1]])
+
+    def beside(these: np.ndarray) -> np.ndarray:
+        return np.unique(links[np.isin(links[:, 0], these), 1])
+
+    while len(chosen):  # ends, since in each round some more are left
+        before = work.why == CROWDED
+        left = _share_ground(work, chosen, rules)
+        if len(left) and before[left].all():  # not even as traced, beside what their neighbours are
+            near = beside(left)
+            near = near[~before[near]]
+            if not len(near):
+                return
+            _leave(work, near)
+            left = np.union1d(left, near)
+        chosen = np.union1d(left, beside(left))
+
+
+def _simplify(work: Work, left: np.ndarray, rules: Rules) -> None:
+    """Simplify polygons as much as the tolerance lets."""
+    for step in _STEPS:
+        shapes = simplify(work.traced[left], step * rules.tolerance)
+        taken = take(work, left, shapes, rules, shapely.is_valid(shapes))
+        work.why[left[taken]] = SIMPLIFIED
+        left = left[~taken]
+
+
+def _leave(work: Work, chosen: np.ndarray) -> None:
+    """Leave polygons as they were traced."""
+    work.shapes[chosen], work.deviation[chosen], work.why[chosen] = work.traced[chosen], 0.0, CROWDED
+
+
+def _share_walls(work: Work, pairs: np.ndarray, rules: Rules) -> None:
+    """Let edges along shared walls, and fronts in line, agree; take what that gives within the tolerance."""
+    beside = np.zeros(len(work.traced), bool)
+    beside[pairs] = True
+    chosen, made = [], []
+    for method, edges in REGULARIZERS.items():
+        mine = np.flatnonzero(beside & (work.method == method))
+        if edges and len(mine):
+            rings, angles, origins = as_rings(work.traced[mine]), work.angles[mine], work.origins[mine]
+            drafts = draft_edges(rings, angles, origins, method, rules, fixed=True)
+            chosen.append(mine)
+            made.append(exterior_sides(rings, drafts, lines_on_map(drafts, angles, origins, rings.owners)))
+    if not made:
+        return
+    chosen, sides = np.concatenate(chosen), join_sides(made)
+    number = np.full(len(work.traced), -1)
+    number[chosen] = np.arange(len(chosen))
+    own = number[pairs]
+    exteriors = shapely.get_exterior_ring(work.traced[chosen])
+    lines = agree_lines(sides, exteriors, own[(own >= 0).all(axis=1)], rules.tolerance)
+    drawn = rings_of(sides.ends, lines)
+    there = np.flatnonzero(~shapely.is_missing(drawn))
+    at = chosen[there]
+    shapes = np.asarray(shapely.polygons(drawn[there]), object)
+    for k in np.flatnonzero(shapely.get_num_interior_rings(work.shapes[at])):
+        shapes[k] = shapely.Polygon(shapes[k].exterior, work.shapes[at[k]].interiors)
+    take(work, at, shapes, rules, np.asarray(shapely.is_valid(shapes)))
+
+
+def _share_ground(work: Work, chosen: np.ndarray, rules: Rules) -> np.ndarray:
+    """Leave no ground to two of those chosen, nor to none between them; return who cannot be regular beside others."""
+    parted = part_ground(work.shapes[chosen], work.traced[chosen], rules.tolerance)
+    good = take(work, chosen, parted, rules, shapely.is_valid(parted) & ~shapely.is_empty(parted))
+    _leave(work, chosen[~good])
+    return chosen[~good]
+
+
+def _overlapping(work: Work, tolerance: float) -> np.ndarray:
+    """Pairs that have ground in common and had none, int64 ``(pairs, 2)``."""
+    i, j = shapely.STRtree(work.shapes).query(work.shapes)
+    i, j = i[i < j], j[i < j]
+    now = common_areas(work.shapes[i], work.shapes[j])
+    i, j, now = (column[now > _COMMON * tolerance**2] for column in (i, j, now))
+    before = shapely.area(shapely.intersection(work.traced[i], work.traced[j]))
+    fresh = before <= _COMMON * tolerance**2
+    return np.column_stack([i[fresh], j[fresh]])
