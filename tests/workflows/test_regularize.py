@@ -118,3 +118,25 @@ def test_the_command_says_what_became_of_them(raw, tmp_path, capsys):
     assert "2 right-angles; 1 of 3 could not be" in said
     with pytest.raises(SystemExit, match="2"):
         main(["regularize", str(raw), "-o", str(out), "--method", "round"])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:4326"])
+def test_some_at_a_time_is_all_at_once(raw, tmp_path, monkeypatch, crs):
+    """Neighbours are in one bundle; rows keep their order, whatever bundle they were in."""
+    one = read_vectors(raw)
+    moves = np.column_stack([60.0 * np.arange(6), np.zeros(6)])
+    shapes = np.concatenate([shapely.transform(one.geometry.to_numpy(), lambda xy, by=by: xy + by) for by in moves])
+    order = np.random.default_rng(0).permutation(len(shapes))
+    many = gpd.GeoDataFrame({"number": np.arange(len(shapes))}, geometry=shapes[order], crs=one.crs).to_crs(crs)
+    write_vectors(gpd.GeoDataFrame(many), tmp_path / "many.gpkg")
+    regularize_footprints(tmp_path / "many.gpkg", tmp_path / "whole.gpkg", tolerance_m=0.9)
+    monkeypatch.setattr("eaves.workflows.regularize._BUNDLE", 4)
+    told = []
+    regularize_footprints(tmp_path / "many.gpkg", tmp_path / "some.gpkg", tolerance_m=0.9, on_progress=told.append)
+    assert [step.done for step in told][-1] == len(shapes)
+    assert len(told) > 2
+    whole, some = read_vectors(tmp_path / "whole.gpkg"), read_vectors(tmp_path / "some.gpkg")
+    assert some["number"].tolist() == list(range(len(shapes)))
+    assert some["status"].tolist() == whole["status"].tolist()
+    far = shapely.hausdorff_distance(some.geometry.to_numpy(), whole.geometry.to_numpy())
+    assert far.max() < (1e-6 if crs == "EPSG:32633" else 1e-7)

@@ -59,19 +59,21 @@ def regularize(
     """
     from eaves.workflows.regularize import regularize_footprints
 
-    made = regularize_footprints(
-        layer,
-        out,
-        method=method,
-        tolerance_m=tolerance_m,
-        diagonal_penalty=diagonal_penalty,
-        densification_m=densification_m,
-        precision_m=precision_m,
-        min_radius_m=min_radius_m,
-        max_radius_m=max_radius_m,
-        ground_gsd_m=ground_gsd_m,
-        workers=workers,
-    )
+    with watched(quiet) as on_progress:
+        made = regularize_footprints(
+            layer,
+            out,
+            method=method,
+            tolerance_m=tolerance_m,
+            diagonal_penalty=diagonal_penalty,
+            densification_m=densification_m,
+            precision_m=precision_m,
+            min_radius_m=min_radius_m,
+            max_radius_m=max_radius_m,
+            ground_gsd_m=ground_gsd_m,
+            workers=workers,
+            on_progress=on_progress,
+        )
     say(quiet, f"{made.number} footprints in {made.path}")
     say(quiet, regular_line(made.number, made.kept, made.shapes))
 

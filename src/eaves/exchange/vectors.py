@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pyarrow as pa
 import pyogrio
 import shapely
@@ -33,7 +34,8 @@ from eaves.exchange.vectorfiles import DRIVERS, count_file, count_placed, kind_o
 
 _POINTERS = ("OGR_VRT", "GDALG")  # small files that make GDAL open any other
 # pyogrio's own are RuntimeErrors; a whole number beyond 64 bits overflows
-_PROBLEMS = (RuntimeError, TypeError, ValueError, OverflowError, pa.ArrowException, sqlite3.Error)
+PROBLEMS = (RuntimeError, TypeError, ValueError, OverflowError, pa.ArrowException, sqlite3.Error)
+"""What reading and writing raise."""
 
 
 def read_vectors(
@@ -62,6 +64,30 @@ def read_vectors(
     Example:
         >>> read_vectors("buildings.gpkg").crs  # doctest: +SKIP
     """
+    table = read_features(path, layer, bbox=bbox)
+    if bbox is not None:  # some formats look at the features' boxes alone
+        table = table[shapely.intersects(table.geometry.to_numpy(), shapely.box(*bbox))]
+    return gpd.GeoDataFrame(table.reset_index(drop=True))
+
+
+def read_features(
+    path: str | Path,
+    layer: str | None = None,
+    *,
+    bbox: tuple[float, float, float, float] | None = None,
+    fids: np.ndarray | None = None,
+) -> gpd.GeoDataFrame:
+    """Read as :func:`read_vectors` does, with the features' numbers as index, or only those of some numbers.
+
+    Args:
+        path: As there.
+        layer: As there.
+        bbox: As there; features whose box alone touches it may be among the result.
+        fids: Numbers of the features, of a file that GDAL reads.
+
+    Raises:
+        LabelError: As there.
+    """
     database = is_database(path)
     path = str(path)
     if not database and "://" not in path and not path.startswith("/vsi") and not Path(path).exists():
@@ -74,8 +100,8 @@ def read_vectors(
             if database:
                 table = read_table(path, bbox)
             else:
-                table = read_parquet(path, bbox) if is_parquet(path) else _read_ogr(path, layer, bbox)
-        except (*_PROBLEMS, OSError, GEOSException) as error:
+                table = read_parquet(path, bbox) if is_parquet(path) else _read_ogr(path, layer, bbox, fids)
+        except (*PROBLEMS, OSError, GEOSException) as error:
             raise LabelError(
                 "a vector file that GDAL reads (GeoPackage, GeoJSON, FlatGeobuf, Shapefile, …) or GeoParquet",
                 f"{path}: {error}",
@@ -84,11 +110,9 @@ def read_vectors(
     mended = mend(table.geometry.to_numpy(), table.index.to_numpy())
     notes = [*mended.notes, *_notes(said)]
     if notes:
-        warnings.warn(f"{path}, {len(table)} features: {'; '.join(notes)}", EavesWarning, stacklevel=2)
+        warnings.warn(f"{path}, {len(table)} features: {'; '.join(notes)}", EavesWarning, stacklevel=3)
     kept = ~shapely.is_missing(mended.geometries)
-    if bbox is not None:  # some formats look at the features' boxes alone
-        kept &= shapely.intersects(mended.geometries, shapely.box(*bbox))
-    columns = table.drop(columns=table.geometry.name)[kept].reset_index(drop=True)
+    columns = table.drop(columns=table.geometry.name)[kept]
     return gpd.GeoDataFrame(columns, geometry=mended.geometries[kept], crs=table.crs)
 
 
@@ -109,20 +133,32 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             return read_parquet_note(path)
         layers = layers_of(str(path))
         return note_of(str(path), pyogrio.read_info(path, layer=layers[0])) if layers else {}
-    except (*_PROBLEMS, OSError) as error:
+    except (*PROBLEMS, OSError) as error:
         raise LabelError("a vector file", f"{path}: {error}", "check the path") from None
 
 
-def _read_ogr(path: str, layer: str | None, bbox: tuple[float, float, float, float] | None) -> gpd.GeoDataFrame:
+def single_layer(path: str, layer: str | None) -> str:
+    """Name the layer that is meant.
+
+    Raises:
+        LabelError: There is no such one, or several and none is named.
+    """
     layers = layers_of(path)
     if layer is None and len(layers) > 1:
         raise LabelError(f"the name of a layer of {path}", "none", f"choose one of {', '.join(layers)}")
     if not layers or (layer is not None and layer not in layers):
         raise LabelError(f"layer {layer} with geometry in {path}", f"{layers or 'no layer'}", "choose another layer")
-    info = pyogrio.read_info(path, layer=layer or layers[0])
+    return layer or layers[0]
+
+
+def _read_ogr(
+    path: str, layer: str | None, bbox: tuple[float, float, float, float] | None, fids: np.ndarray | None
+) -> gpd.GeoDataFrame:
+    layer = single_layer(path, layer)
+    info = pyogrio.read_info(path, layer=layer)
     if info["driver"] in _POINTERS:
         raise LabelError(f"features in {path}", f"a pointer to other files ({info['driver']})", "name the file itself")
-    table = pyogrio.read_dataframe(path, layer=layer or layers[0], bbox=bbox, fid_as_index=True, on_invalid="fix")
+    table = pyogrio.read_dataframe(path, layer=layer, bbox=bbox, fids=fids, fid_as_index=True, on_invalid="fix")
     if not isinstance(table, gpd.GeoDataFrame):
         raise LabelError(f"geometry in {path}", "a table without", "choose the file or layer that has it")
     if (
@@ -204,7 +240,7 @@ def write_vectors(
             if style is not None:
                 add_style(partial, layer, style)
             rows, placed = count_parquet(partial) if suffix in SUFFIXES else count_file(partial)
-        except _PROBLEMS as error:
+        except PROBLEMS as error:
             raise OutputError(
                 f"{path} to be written",
                 str(error).rstrip("."),

@@ -1,6 +1,7 @@
 """Score maps into polygons: trace, part what touches, make regular, put on the map; and compare two years of them."""
 
 from eaves.footprints.attributes import shape_columns, with_shapes
+from eaves.footprints.bundles import bundles
 from eaves.footprints.change import CHANGES, Changes, compare_footprints
 from eaves.footprints.overlaps import part_overlaps
 from eaves.footprints.regularize import Regularized, regularize
@@ -24,6 +25,7 @@ __all__ = [
     "Shift",
     "Traced",
     "Tracer",
+    "bundles",
     "compare_footprints",
     "concatenate",
     "estimate_shift",

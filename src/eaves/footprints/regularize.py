@@ -23,6 +23,7 @@ _WORDS = np.array(
         "regular",
         "no such shape within the tolerance: simplified",
         "no such shape within the tolerance: as traced",
+        "no such shape beside its neighbours: simplified",
         "no such shape beside its neighbours: as traced",
         "no polygon",
     ],

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import shapely
 
+from eaves.footprints.arcs import simplify_together
 from eaves.footprints.clip import common_areas
 from eaves.footprints.drafts import as_rings, exterior_sides, lines_on_map
-from eaves.footprints.shaping import CROWDED, REGULAR, REGULARIZERS, SIMPLIFIED, Rules, Work, draft_edges, take
+from eaves.footprints.shaping import CROWDED, REGULAR, REGULARIZERS, SIMPLIFIED, THINNED, Rules, Work, draft_edges, take
 from eaves.footprints.simplify import simplify
 from eaves.footprints.walls import agree_directions, agree_lines, join_sides, part_ground, rings_of, teams
 
@@ -29,17 +30,18 @@ def settle_touching(work: Work, pairs: np.ndarray, rules: Rules) -> None:
 
 
 def settle_all(work: Work, pairs: np.ndarray, rules: Rules) -> None:
-    """Part what did not touch and does now; what cannot be parted stays as traced."""
+    """Part what did not touch and does now; what cannot be parted stays as traced, with fewer vertices if it can."""
     for attempt in itertools.count():
-        crossing = _overlapping(work, rules.tolerance)
+        crossing = _overlapping(work, np.arange(len(work.traced)), rules.tolerance)
         if not len(crossing):
-            return
+            break
         if attempt >= _ROUNDS:  # ends, since what was traced does not overlap
             _leave(work, np.unique(crossing))
             continue
         pairs = np.concatenate([pairs, crossing])
         team = teams(len(work.traced), pairs)
         _part(work, pairs, np.flatnonzero(np.isin(team, team[crossing])), rules)
+    _thin_out(work, rules)
 
 
 def _part(work: Work, pairs: np.ndarray, chosen: np.ndarray, rules: Rules) -> None:
@@ -74,6 +76,26 @@ def _simplify(work: Work, left: np.ndarray, rules: Rules) -> None:
 def _leave(work: Work, chosen: np.ndarray) -> None:
     """Leave polygons as they were traced."""
     work.shapes[chosen], work.deviation[chosen], work.why[chosen] = work.traced[chosen], 0.0, CROWDED
+
+
+def _thin_out(work: Work, rules: Rules) -> None:
+    """Simplify what had to be left as traced, so that nothing overlaps and walls stay shared."""
+    left = np.flatnonzero(work.why == CROWDED)
+    for step in _STEPS:
+        if not len(left):
+            return
+        around, there = shapely.STRtree(work.shapes).query(work.shapes[left])
+        everyone, too = np.unique(there), np.isin(there, left)
+        free = np.isin(everyone, left)
+        team = teams(len(left), np.column_stack([around[too], np.searchsorted(left, there[too])]))
+        before = work.shapes[left]
+        made = simplify_together(work.shapes[everyone], free, step * rules.tolerance)
+        good = take(work, left, made, rules, shapely.is_valid(made) & ~shapely.is_empty(made))
+        bad = np.union1d(_overlapping(work, left, rules.tolerance), left[~good])
+        good = ~np.isin(team, team[np.isin(left, bad)])  # who share walls do so together, or not at all
+        work.shapes[left[~good]], work.deviation[left[~good]] = before[~good], 0.0
+        work.why[left[good]] = THINNED
+        left = left[~good]
 
 
 def _share_walls(work: Work, pairs: np.ndarray, rules: Rules) -> None:
@@ -113,9 +135,10 @@ def _share_ground(work: Work, chosen: np.ndarray, rules: Rules) -> np.ndarray:
     return chosen[~good]
 
 
-def _overlapping(work: Work, tolerance: float) -> np.ndarray:
-    """Pairs that have ground in common and had none, int64 ``(pairs, 2)``."""
-    i, j = shapely.STRtree(work.shapes).query(work.shapes)
+def _overlapping(work: Work, chosen: np.ndarray, tolerance: float) -> np.ndarray:
+    """Pairs, one of them chosen, that have ground in common and had none, int64 ``(pairs, 2)``."""
+    i, j = shapely.STRtree(work.shapes).query(work.shapes[chosen])
+    i, j = np.unique(np.sort(np.column_stack([chosen[i], j]), axis=1), axis=0).T
     i, j = i[i < j], j[i < j]
     now = common_areas(work.shapes[i], work.shapes[j])
     i, j, now = (column[now > _COMMON * tolerance**2] for column in (i, j, now))

@@ -15,11 +15,17 @@ import shapely
 
 from eaves.errors import LabelError
 from eaves.exchange.atomic import check_writable
+from eaves.exchange.pieces import Pieces, open_pieces
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
-from eaves.footprints import Regularized, Shape, regularize, with_shapes
+from eaves.exchange.vectors import read_metadata, write_vectors
+from eaves.footprints import Regularized, Shape, bundles, regularize, with_shapes
+from eaves.progress import OnProgress, Progress, ignore
+from eaves.scene.grid import areas_m2
 from eaves.scene.plane import MetricPlane
 from eaves.workflows.provenance import provenance
+
+_BUNDLE = 10_000
+_NEIGHBOURS = 4.0  # tolerances: outlines farther apart never meet; twice what it takes, since units are not alike
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,12 @@ def regularize_footprints(
     max_radius_m: float | None = None,
     ground_gsd_m: float | None = None,
     workers: int = 1,
+    on_progress: OnProgress = ignore,
 ) -> RegularFootprints:
     """Make the footprints of a layer regular, within a tolerance of the outlines that they have.
+
+    Some ten thousand at a time are in memory, whose neighbours are all among them; and the result, whose outlines have
+    few vertices.
 
     Args:
         layer: Polygons as densely traced as they are to be had: ``eaves vectorize --simplify-px 0``.
@@ -170,6 +180,7 @@ def regularize_footprints(
         max_radius_m: Greatest radius of a circle.
         ground_gsd_m: Ground size of a pixel for a layer without a CRS.
         workers: Threads.
+        on_progress: Is told after every ten thousand.
 
     Raises:
         SettingsError: A setting is outside its range.
@@ -182,12 +193,43 @@ def regularize_footprints(
     out = Path(out)
     check_writable(out)
     how = Regularity(method, tolerance_m, diagonal_penalty, densification_m, precision_m, min_radius_m, max_radius_m)
-    table = regularize_table(read_vectors(layer), how, unit_m=ground_gsd_m, workers=workers)
+    check_method(how)
+    table = _in_bundles(open_pieces(layer), how, ground_gsd_m, workers, on_progress)
     note = provenance("regularize", {"layer": layer}, how.settings())
     before = read_metadata(layer)
     note |= {"before": before} if before else {}
     write_vectors(table, out, metadata=note, style=qgis_style("footprints"))
     return RegularFootprints(out, len(table), *count_shapes(table))
+
+
+def _in_bundles(
+    pieces: Pieces, how: Regularity, unit_m: float | None, workers: int, on_progress: OnProgress
+) -> gpd.GeoDataFrame:
+    """Read a layer, and make it regular, some ten thousand footprints at a time."""
+    if not len(pieces.bounds):
+        return regularize_table(pieces.read(np.arange(0)), how, unit_m=unit_m)
+    tables, done = [], 0
+    for rows in bundles(pieces.bounds, _NEIGHBOURS * how.tolerance_m / _least_unit_m(pieces, unit_m), _BUNDLE):
+        tables.append(regularize_table(pieces.read(rows), how, unit_m=unit_m, workers=workers))
+        done += len(rows)
+        on_progress(Progress("regularize", done, len(pieces.bounds), "footprints"))
+    table = pd.concat([each for each in tables if len(each)] or tables[:1]).sort_index(kind="stable")
+    return gpd.GeoDataFrame(table.reset_index(drop=True), crs=tables[0].crs)
+
+
+def _least_unit_m(pieces: Pieces, unit_m: float | None) -> float:
+    """Metres of the shortest unit of a layer, about."""
+    if pieces.crs is None:
+        return unit_m or 1.0
+    bounds = pieces.bounds[np.isfinite(pieces.bounds).all(axis=1)]
+    if not len(bounds):
+        return 1.0
+    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    step = 50.0 if pieces.crs.is_projected else 5e-4
+    corners = np.array([[x, y] for x in (low[0], (low[0] + high[0]) / 2, high[0]) for y in (low[1], high[1])])
+    areas = areas_m2(shapely.box(*(corners - step).T, *(corners + step).T), pieces.crs)
+    usable = areas[np.isfinite(areas) & (areas > 0)]
+    return float(np.sqrt(usable.min()) / (2 * step)) if len(usable) else 1.0
 
 
 def count_shapes(table: gpd.GeoDataFrame) -> tuple[int, dict[str, int]]:
