@@ -10,7 +10,7 @@ import shapely
 
 from eaves.errors import EavesWarning, LabelError, OutputError
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
+from eaves.exchange.vectors import check_layer, read_metadata, read_vectors, write_vectors
 
 EVERY = [".gpkg", ".parquet", ".geoparquet", ".fgb", ".geojson", ".json", ".shp", ".gdb"]
 METADATA = {"command": 'eaves extract "é"', "inputs": {"scene.tif": "sha256:00"}}
@@ -281,3 +281,12 @@ def test_pointers_to_other_files_are_refused(tmp_path):
 
 def test_real_labels(eaves_data):
     assert len(read_vectors(eaves_data / "banepa" / "banepa_buildings.geojson")) == 971
+
+
+@pytest.mark.parametrize("name", ["out.xyz", "out", "out.coco.json", "out.gpkg.zip"])
+def test_a_layer_that_cannot_be_written_is_refused_before_the_work(tmp_path, name):
+    with pytest.raises(OutputError):
+        check_layer(tmp_path / name)
+    for suffix in EVERY:
+        check_layer(tmp_path / f"out{suffix}")
+    assert names(tmp_path) == []

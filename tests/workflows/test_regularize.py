@@ -101,6 +101,8 @@ def test_an_empty_layer_has_the_columns(raw, tmp_path):
 def test_wrong_use_is_told(raw, tmp_path):
     with pytest.raises(OutputError):
         regularize_footprints(raw, raw / "out.gpkg")  # in a file as if it were a folder
+    with pytest.raises(OutputError, match="a file ending in one of"):  # before anything is read
+        regularize_footprints(tmp_path / "none.gpkg", tmp_path / "out.xyz")
     with pytest.raises(SettingsError, match="tolerance above 0"):
         regularize_footprints(raw, tmp_path / "out.gpkg", tolerance_m=0)
     lines = gpd.GeoDataFrame(geometry=[shapely.LineString([(0, 0), (9, 9)])], crs="EPSG:32633")

@@ -16,7 +16,7 @@ import shapely
 from shapely.errors import GEOSException
 
 from eaves.errors import EavesWarning, LabelError, OutputError
-from eaves.exchange.atomic import whole_file
+from eaves.exchange.atomic import check_writable, whole_file
 from eaves.exchange.database import is_database
 from eaves.exchange.geoparquet import (
     SUFFIXES,
@@ -177,6 +177,26 @@ def _notes(said: Sequence[warnings.WarningMessage]) -> Iterator[str]:
             yield message
 
 
+def check_layer(path: str | Path) -> None:
+    """Fail before long work where :func:`write_vectors` would fail after it. Creates nothing.
+
+    Raises:
+        OutputError: Unknown suffix, or a place that cannot be written.
+    """
+    if not is_database(path):
+        _check_suffix(Path(path))
+    check_writable(path)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.name.lower().endswith(".coco.json"):
+        raise OutputError("a format of map coordinates", f"{path.name}, of pixels", "write it with eaves extract")
+    if path.suffix.lower() not in DRIVERS and not is_parquet(path):
+        raise OutputError(
+            f"a file ending in one of {', '.join([*DRIVERS, *SUFFIXES])}", f"{path.name}", "change the suffix"
+        )
+
+
 def write_vectors(
     table: gpd.GeoDataFrame,
     path: str | Path,
@@ -227,19 +247,13 @@ def write_vectors(
         write_table(table, path, kind=kind_of(table), placed=count_placed(table), metadata=metadata)
         return
     path = Path(path)
-    suffix = path.suffix.lower()
-    if path.name.lower().endswith(".coco.json"):
-        raise OutputError("a format of map coordinates", f"{path.name}, of pixels", "write it with eaves extract")
-    if suffix not in DRIVERS and suffix not in SUFFIXES:
-        raise OutputError(
-            f"a file ending in one of {', '.join([*DRIVERS, *SUFFIXES])}", f"{path.name}", "change the suffix"
-        )
+    _check_suffix(path)
     with whole_file(path) as partial:
         try:
             notes = _write_into(table, partial, layer, metadata)
             if style is not None:
                 add_style(partial, layer, style)
-            rows, placed = count_parquet(partial) if suffix in SUFFIXES else count_file(partial)
+            rows, placed = count_parquet(partial) if is_parquet(path) else count_file(partial)
         except PROBLEMS as error:
             raise OutputError(
                 f"{path} to be written",

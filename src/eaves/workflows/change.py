@@ -16,7 +16,7 @@ from eaves.errors import EavesWarning, SettingsError
 from eaves.exchange.atomic import check_writable
 from eaves.exchange.database import is_database
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import write_vectors
+from eaves.exchange.vectors import check_layer, write_vectors
 from eaves.footprints import CHANGES, Changes, Shift, compare_footprints, estimate_shift
 from eaves.progress import OnProgress, ignore
 from eaves.workflows.change_ground import Plane
@@ -126,7 +126,7 @@ def change_footprints(
     place = Path(str(out).partition("?")[0].rpartition("/")[2]) if is_database(out) else Path(out)
     page = place.with_suffix(".html") if summary is None else Path(summary)
     _check(old, new, out, model, tolerance_m, min_change_m2, max_shift_m)
-    check_writable(out)
+    check_layer(out)
     check_writable(page)
     options: dict[str, Any] = {"threshold": threshold, "min_area_m2": min_area_m2, "nodata": nodata, "bands": bands}
     if model is None:

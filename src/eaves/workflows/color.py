@@ -9,8 +9,7 @@ import geopandas as gpd
 from rasterio.windows import Window
 
 from eaves.errors import LabelError
-from eaves.exchange.atomic import check_writable
-from eaves.exchange.vectors import read_vectors, write_vectors
+from eaves.exchange.vectors import check_layer, read_vectors, write_vectors
 from eaves.labels import overlap
 from eaves.labels.colors import check_color, color_index, roof_colors
 from eaves.scene import Scene
@@ -64,7 +63,7 @@ def color_footprints(
         >>> color_footprints("footprints.gpkg", "ortho.tif", "blue.gpkg", only="blue").number  # doctest: +SKIP
     """
     out = Path(out)
-    check_writable(out)
+    check_layer(out)
     if only is not None:
         check_color(only)
     opened = open_colors(scene, nodata=nodata, bands=bands, allow_vrt=allow_vrt)

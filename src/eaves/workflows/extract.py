@@ -15,7 +15,7 @@ from eaves.exchange.atomic import check_writable
 from eaves.exchange.cocofile import SUFFIX, write_coco
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import write_vectors
+from eaves.exchange.vectors import check_layer, write_vectors
 from eaves.footprints import Shape
 from eaves.labels.colors import check_color
 from eaves.models import Suppression
@@ -126,7 +126,7 @@ def extract_footprints(
         raise SettingsError(f"one scene for a file {SUFFIX}", f"{len(paths)}", "extract them one by one")
     if refine_changes and refine is None:
         raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
-    check_writable(out)
+    (check_writable if out.name.endswith(SUFFIX) else check_layer)(out)
     curve = None if calibration is None else open_calibration(calibration)
     if scores is not None:
         check_writable(Path(scores))

@@ -14,10 +14,9 @@ import pandas as pd
 import shapely
 
 from eaves.errors import LabelError
-from eaves.exchange.atomic import check_writable
 from eaves.exchange.pieces import Pieces, open_pieces
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import read_metadata, write_vectors
+from eaves.exchange.vectors import check_layer, read_metadata, write_vectors
 from eaves.footprints import Regularized, Shape, bundles, regularize, with_shapes
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene.grid import areas_m2
@@ -191,7 +190,7 @@ def regularize_footprints(
         >>> regularize_footprints("raw.gpkg", "footprints.gpkg", method="auto")  # doctest: +SKIP
     """
     out = Path(out)
-    check_writable(out)
+    check_layer(out)
     how = Regularity(method, tolerance_m, diagonal_penalty, densification_m, precision_m, min_radius_m, max_radius_m)
     check_method(how)
     table = _in_bundles(open_pieces(layer), how, ground_gsd_m, workers, on_progress)

@@ -13,10 +13,9 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from eaves.errors import SettingsError
-from eaves.exchange.atomic import check_writable
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.styles import qgis_style
-from eaves.exchange.vectors import write_vectors
+from eaves.exchange.vectors import check_layer, write_vectors
 from eaves.footprints import METHODS, Method, Separator, Traced, Tracer, footprint_table
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene.grid import ground_gsd_m as measure_gsd_m
@@ -244,7 +243,7 @@ def vectorize_scores(
         >>> vectorize_scores("scores.tif", "raw.gpkg", min_area_m2=10)  # doctest: +SKIP
     """
     out = Path(out)
-    check_writable(out)
+    check_layer(out)
     source = open_scores(scores, scale=scale)
     builder = FootprintBuilder(
         source.grid,
