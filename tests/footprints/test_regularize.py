@@ -375,3 +375,17 @@ def test_circles_have_the_area():
     middle, radius = fit_circles(np.array([shape.difference(shapely.Point(1, 2).buffer(1))]))
     assert middle[0] == pytest.approx([1, 2])
     assert radius[0] == pytest.approx(5)
+
+
+@pytest.mark.parametrize("thin", [1e-3, 3e-6, 1e-6, 1e-9, 1e-12])
+def test_slivers_beside_a_building_survive(thin):
+    house = shapely.box(0, 0, 10, 10)
+    for beside in (
+        [shapely.Polygon([(10, 5), (20, 5), (20, 5 + thin)])],
+        [shapely.box(10, 2, 10 + thin, 8)],
+        [shapely.box(10, 0, 10 + thin, 10), shapely.box(10 + thin, 0, 20, 10)],
+    ):
+        made = regularize(np.array([house, *beside], object), "right-angles", 1.0)
+        assert shapely.is_valid(made.polygons).all()
+        assert not shapely.is_empty(made.polygons).any()
+        assert made.polygons[0].area == pytest.approx(100, abs=25)

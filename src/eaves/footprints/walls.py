@@ -364,5 +364,7 @@ def _corners(coords, ends, reach):
             dx, dy = q[0] - p[0], q[1] - p[1]
             off = abs(dx * (at[1] - p[1]) - dy * (at[0] - p[0]))
             corner[a + k] = 1.0 if off > reach * np.hypot(dx, dy) else 0.0
+        if corner[a : a + n].sum() < 3:  # so thin that none of its vertices is off the line of two others
+            corner[a : a + n] = 1.0
         corner[a + n] = corner[a]
     return corner
