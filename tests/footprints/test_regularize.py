@@ -389,3 +389,17 @@ def test_slivers_beside_a_building_survive(thin):
         assert shapely.is_valid(made.polygons).all()
         assert not shapely.is_empty(made.polygons).any()
         assert made.polygons[0].area == pytest.approx(100, abs=25)
+
+
+def test_an_odd_corner_at_a_shared_wall_is_owned_up_to():
+    """A house that is cut off by its neighbour, which stands at 30 degrees: one of them has no right angle there."""
+    other = affinity.rotate(shapely.box(15, -8, 35, 20), 30, origin=(15, 0))
+    given_ = shapely.segmentize(np.array([shapely.box(0, 0, 22, 12).difference(other), other], object), 0.3)
+    alone = regularize(given_[1:], "right-angles", 1.0)
+    assert alone.reason.tolist() == ["regular"]
+    made = regularize(given_, "right-angles", 3.0)
+    assert made.status.tolist() == [0, 0]
+    odd = [bool((np.abs(np.abs(corners_deg([one])) % 90 - 45) < 44.9).any()) for one in made.polygons]
+    assert any(odd)
+    assert ["wall shared" in reason for reason in made.reason] == odd
+    assert (made.method == "right-angles").all()

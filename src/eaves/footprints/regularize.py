@@ -14,13 +14,25 @@ from eaves.errors import SettingsError
 from eaves.footprints.deviation import deviations
 from eaves.footprints.drafts import prices
 from eaves.footprints.settling import settle_all, settle_touching
-from eaves.footprints.shaping import CROWDED, NOTHING, REGULAR, REGULARIZERS, Rules, Shape, Work, iou_of, shape_alone
+from eaves.footprints.shaping import (
+    CROWDED,
+    NOTHING,
+    REGULAR,
+    REGULARIZERS,
+    SHARED,
+    Rules,
+    Shape,
+    Work,
+    iou_of,
+    shape_alone,
+)
 from eaves.footprints.walls import teams, touching
 
 _CHUNK = 4000
 _WORDS = np.array(
     [
         "regular",
+        "regular but for a wall shared with a neighbour of another direction",
         "no such shape within the tolerance: simplified",
         "no such shape within the tolerance: as traced",
         "no such shape beside its neighbours: simplified",
@@ -36,7 +48,8 @@ class Regularized(NamedTuple):
 
     Attributes:
         polygons: shapely Polygons or MultiPolygons, as many and in the order as given, valid, object ``(n,)``.
-        status: 0 for a regular one, 1 for one that could not be made so within the tolerance; int8 ``(n,)``.
+        status: 0 for a regular one (but for walls shared with neighbours of another direction), 1 for one that could
+            not be made so within the tolerance; int8 ``(n,)``.
         reason: What the status means, in words, object ``(n,)``.
         method: What shape each has: ``right-angles``, …, ``circle``; empty where status is 1; object ``(n,)``.
         deviation: Greatest distance between its outline and the one given, both ways, in units of the plane;
@@ -178,10 +191,10 @@ def _gather(given: np.ndarray, work: Work, owner: np.ndarray, tolerance: float) 
     multi = shapely.get_type_id(given) == 6
     bare = multi & single
     shapes[bare] = shapely.multipolygons([[shape] for shape in shapes[bare]]) if bare.any() else shapes[bare]
-    method[why != REGULAR] = ""
+    method[why > SHARED] = ""
     measured = why != NOTHING
     deviation, iou = np.full(len(given), np.nan), np.full(len(given), np.nan)
     deviation[measured] = 0.0
     np.maximum.at(deviation, owner, work.deviation)
     iou[measured] = iou_of(shapes[measured], given[measured])
-    return Regularized(shapes, (why != REGULAR).astype(np.int8), _WORDS[why], method, deviation, iou)
+    return Regularized(shapes, (why > SHARED).astype(np.int8), _WORDS[why], method, deviation, iou)

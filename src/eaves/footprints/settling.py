@@ -10,13 +10,27 @@ import shapely
 from eaves.footprints.arcs import simplify_together
 from eaves.footprints.clip import common_areas
 from eaves.footprints.drafts import as_rings, exterior_sides, lines_on_map
-from eaves.footprints.shaping import CROWDED, REGULAR, REGULARIZERS, SIMPLIFIED, THINNED, Rules, Work, draft_edges, take
+from eaves.footprints.shaping import (
+    CROWDED,
+    REGULAR,
+    REGULARIZERS,
+    SHARED,
+    SIMPLIFIED,
+    THINNED,
+    Rules,
+    Shape,
+    Work,
+    draft_edges,
+    take,
+)
 from eaves.footprints.simplify import simplify
 from eaves.footprints.walls import agree_directions, agree_lines, join_sides, part_ground, rings_of, teams
 
 _STEPS = (0.5, 0.25, 0.1, 0.03)  # of the tolerance: for what cannot be made regular
 _COMMON = 1e-7  # of a squared tolerance: less ground in common is none
 _ROUNDS = 3
+_TURNS: dict[Shape, float] = {"right-angles": np.pi / 2, "right-angles-and-diagonals": np.pi / 4}
+_ODD = np.radians(0.1)  # a corner that is off by more is none of a method's
 
 
 def settle_touching(work: Work, pairs: np.ndarray, rules: Rules) -> None:
@@ -42,6 +56,7 @@ def settle_all(work: Work, pairs: np.ndarray, rules: Rules) -> None:
         team = teams(len(work.traced), pairs)
         _part(work, pairs, np.flatnonzero(np.isin(team, team[crossing])), rules)
     _thin_out(work, rules)
+    _own_up(work)
 
 
 def _part(work: Work, pairs: np.ndarray, chosen: np.ndarray, rules: Rules) -> None:
@@ -88,14 +103,40 @@ def _thin_out(work: Work, rules: Rules) -> None:
         everyone, too = np.unique(there), np.isin(there, left)
         free = np.isin(everyone, left)
         team = teams(len(left), np.column_stack([around[too], np.searchsorted(left, there[too])]))
-        before = work.shapes[left]
+        before, was = work.shapes[left], work.deviation[left]
         made = simplify_together(work.shapes[everyone], free, step * rules.tolerance)
         good = take(work, left, made, rules, shapely.is_valid(made) & ~shapely.is_empty(made))
         bad = np.union1d(_overlapping(work, left, rules.tolerance), left[~good])
         good = ~np.isin(team, team[np.isin(left, bad)])  # who share walls do so together, or not at all
-        work.shapes[left[~good]], work.deviation[left[~good]] = before[~good], 0.0
+        work.shapes[left[~good]], work.deviation[left[~good]] = before[~good], was[~good]
         work.why[left[good]] = THINNED
         left = left[~good]
+
+
+def _own_up(work: Work) -> None:
+    """Say of which outlines the wall that they share with a neighbour of another direction has left an odd corner."""
+    for method, step in _TURNS.items():
+        mine = np.flatnonzero((work.why == REGULAR) & (work.method == method))
+        if len(mine):
+            rings, owner = shapely.get_rings(work.shapes[mine], return_index=True)
+            turn, ring = _turn(rings)
+            odd = np.abs(turn - step * np.round(turn / step)) > _ODD
+            work.why[mine[np.unique(owner[ring[odd]])]] = SHARED
+
+
+def _turn(rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far rings turn at each of their vertices, in radians, and of which ring it is."""
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    first = np.flatnonzero(np.diff(ring, prepend=-1))
+    last = np.append(first[1:], len(ring)) - 1  # repeats the first
+    step = np.diff(xy, axis=0, append=xy[:1])
+    ahead = np.delete(step, last, axis=0)  # from each vertex to the next
+    before = np.roll(ahead, 1, axis=0)
+    count = last - first
+    start = np.cumsum(count) - count
+    before[start] = ahead[start + count - 1]
+    cross = before[:, 0] * ahead[:, 1] - before[:, 1] * ahead[:, 0]
+    return np.arctan2(cross, (before * ahead).sum(axis=1)), np.delete(ring, last)
 
 
 def _share_walls(work: Work, pairs: np.ndarray, rules: Rules) -> None:

@@ -25,7 +25,7 @@ REGULARIZERS: dict[Shape, tuple[int, ...]] = {
 }
 """Methods, and what edges each has; ``auto`` chooses among the others."""
 
-REGULAR, SIMPLIFIED, TRACED, THINNED, CROWDED, NOTHING = range(6)
+REGULAR, SHARED, SIMPLIFIED, TRACED, THINNED, CROWDED, NOTHING = range(7)
 """What has become of a polygon."""
 
 _ROUND = 0.88  # compactness from which ``auto`` tries a circle: an octagon has 0.948, a square 0.785
