@@ -51,3 +51,12 @@ def test_a_table_follows_its_geometry():
     assert list(again.columns)[:2] == ["area_m2", "name"]
     assert again.crs == table.crs
     assert table["area_m2"][0] == 1.0
+
+
+def test_a_wide_layer_has_each_places_own_metres():
+    """Web Mercator's scale at 60 degrees is twice that at the equator."""
+    houses = np.array([shapely.box(0, y, 30, y + 20) for y in (0.0, 557_305.0, 8_399_738.0)])
+    together = shape_columns(houses, "EPSG:3857")
+    alone = [shape_columns(houses[k : k + 1], "EPSG:3857") for k in range(3)]
+    for name in ("perimeter_m", "orientation_deg", "compactness"):
+        assert together[name].tolist() == pytest.approx([one[name][0] for one in alone], rel=1e-3)

@@ -403,3 +403,50 @@ def test_an_odd_corner_at_a_shared_wall_is_owned_up_to():
     assert any(odd)
     assert ["wall shared" in reason for reason in made.reason] == odd
     assert (made.method == "right-angles").all()
+
+
+@pytest.mark.parametrize("method", list(REGULARIZERS))
+def test_vertices_on_one_another_survive(method):
+    twice = shapely.Polygon([(0, 0), (5, 0), (5, 0), (10, 0), (10, 5), (0, 5)])
+    nearly = shapely.Polygon([(0, 0), (5, 0), (5 + 1e-15, 0), (10, 0), (10, 5), (0, 5)])
+    made = regularize(np.array([twice, nearly], object), method, 1.0)
+    if method != "circle":
+        assert made.status.tolist() == [0, 0]
+    assert shapely.area(made.polygons) == pytest.approx([50, 50], abs=1e-6)
+
+
+def test_a_building_that_is_there_twice_does_not_spoil_its_neighbours():
+    row = traced([house("I", 8, 12, 0, 9.0 * k) for k in range(4)])
+    once, twice = regularize(row, "right-angles", 1.0), regularize(np.concatenate([row, row[1:3]]), "right-angles", 1.0)
+    assert twice.status.tolist() == [0] * 6
+    for k, one in enumerate([*once.polygons, *once.polygons[1:3]]):
+        assert shapely.equals_identical(one, twice.polygons[k])
+
+
+def test_parts_that_meet_too_far_from_what_was_given_stay_and_no_neighbour_comes_to_overlap():
+    """Two halves of one polygon, nearly touching along a crooked cut, and a house against both of them."""
+    rng = np.random.default_rng(3)
+    for seed in range(8):
+        y = np.linspace(0, 20, 60)
+        x = 10 + np.cumsum(rng.normal(0, 0.25, 60)).clip(-1.2, 1.2)
+        left = shapely.Polygon([(0, 0), *zip(x - 0.2, y, strict=True), (0, 20)])
+        right = shapely.Polygon([*zip(x + 0.2, y, strict=True), (20, 20), (20, 0)])
+        beside = shapely.Polygon([(20, 0), (20, 20), (31, 20), (30, 0)])
+        given_ = np.array([shapely.MultiPolygon([left, right]), beside], object)
+        assert shapely.is_valid(given_).all(), seed
+        for tolerance in (0.3, 0.6, 1.5):
+            made = regularize(given_, "right-angles", tolerance)
+            assert shapely.is_valid(made.polygons).all()
+            assert (deviations(given_, made.polygons, tolerance) <= tolerance * 1.011).all()
+            assert made.polygons[0].intersection(made.polygons[1]).area < 1e-6
+
+
+def test_far_edges_are_measured_in_no_time():
+    """Long teeth that lie on one another, and many courtyards: neither is looked at piece by piece."""
+    teeth = [corner for k in range(4000) for corner in ((2 * k, 0), (2 * k, 50), (2 * k + 1, 50), (2 * k + 1, 0))]
+    comb = shapely.Polygon([*teeth, (8000, -5), (0, -5)])
+    moved = affinity.translate(comb, 0.1, 0.1)
+    holes = [shapely.box(8 * i, 8 * j, 8 * i + 3, 8 * j + 3).exterior for i in range(60) for j in range(60)]
+    courts = shapely.Polygon(shapely.box(-5, -5, 490, 490).exterior, holes)
+    one, other = np.array([comb, comb, courts]), np.array([comb, moved, shapely.segmentize(courts, 0.3)])
+    assert deviations(one, other, 1.0) == pytest.approx([0, 0.1414, 0], abs=0.0101)

@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 from eaves.scene import areas_m2, project
-from eaves.scene.plane import MetricPlane
+from eaves.scene.plane import MetricPlane, regions
 
 HOUSE = shapely.box(500_000, 5_200_000, 500_030, 5_200_020)
 
@@ -54,3 +54,20 @@ def test_nothing_and_empty_geometries_have_a_plane():
     nothing = np.empty(0, object)
     assert MetricPlane(nothing, "EPSG:4326").there(nothing).shape == (0,)
     assert MetricPlane(np.array([shapely.Polygon()]), "EPSG:3857").there(np.array([shapely.Polygon()]))[0].is_empty
+
+
+def test_regions_are_small_and_neighbours_mostly_share_one():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1e6, 500), rng.uniform(4e6, 6e6, 500)
+    bounds = np.column_stack([x, y, x + 20, y + 20])
+    bounds[7] = np.nan
+    for crs, scale in (("EPSG:32633", 1.0), ("EPSG:2249", 3.2808), ("EPSG:4326", 1e-5)):
+        number = regions(bounds * scale, crs)
+        assert number.min() == 0
+        for each in np.unique(number):
+            mine = bounds[number == each] * scale
+            side = 0.25 if crs == "EPSG:4326" else 25_000 * (1 if scale == 1.0 else 3.2809)
+            assert np.nan_to_num(np.ptp(mine[:, 0])) <= side * 1.01
+            assert np.nan_to_num(np.ptp(mine[:, 1])) <= side * 1.01
+    assert (regions(bounds, None) == 0).all()
+    assert len(regions(np.empty((0, 4)), "EPSG:32633")) == 0

@@ -30,6 +30,8 @@ def simplify_together(polygons: np.ndarray, free: np.ndarray, tolerance: float) 
         >>> simplify_together(np.array([left, right]), np.array([True, True]), 0.5)[1].wkt
         'POLYGON ((5 0, 5 3, 9 3, 9 0, 5 0))'
     """
+    if not free.any():
+        return np.empty(0, object)
     _, coords, (ring_ends, polygon_ends) = shapely.to_ragged_array(shapely.force_2d(polygons))
     ring = np.repeat(np.arange(len(ring_ends) - 1), np.diff(ring_ends))
     owner = np.repeat(np.arange(len(polygons)), np.diff(polygon_ends))[ring]

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from eaves.scene.grid import areas_m2
-from eaves.scene.plane import MetricPlane
+from eaves.scene.plane import MetricPlane, regions
 
 
 def shape_columns(polygons: np.ndarray, crs: Any, unit_m: float | None = None) -> dict[str, np.ndarray]:
@@ -32,7 +32,11 @@ def shape_columns(polygons: np.ndarray, crs: Any, unit_m: float | None = None) -
         ([90.0], [0.698], [4])
     """
     unit = "px" if crs is None and unit_m is None else "m"
-    flat = MetricPlane(polygons, crs, unit_m or 1.0).there(polygons)
+    flat = np.empty(len(polygons), object)
+    region = regions(shapely.bounds(polygons), crs)
+    for number in range(int(region.max(initial=-1)) + 1):
+        mine = region == number
+        flat[mine] = MetricPlane(polygons[mine], crs, unit_m or 1.0).there(polygons[mine])
     area = shapely.area(flat) if crs is None else areas_m2(polygons, crs)
     perimeter = shapely.length(flat)
     parts, owner = shapely.get_parts(polygons, return_index=True)

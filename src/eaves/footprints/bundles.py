@@ -8,13 +8,14 @@ import shapely
 from eaves.footprints.walls import teams
 
 
-def bundles(bounds: np.ndarray, reach: float, least: int) -> list[np.ndarray]:
+def bundles(bounds: np.ndarray, reach: float, least: int, region: np.ndarray | None = None) -> list[np.ndarray]:
     """Put footprints into bundles such that those of different bundles lie farther than a distance from each other.
 
     Args:
         bounds: Left, bottom, right and top of each, float64 ``(n, 4)``; not numbers where it has no extent.
         reach: The distance, in units of the bounds.
-        least: Footprints of a bundle, but for the last one. A settlement without gaps makes a larger one.
+        least: Footprints of a bundle, but for the last one of a region. A settlement without gaps makes a larger one.
+        region: A number for each, int64 ``(n,)``; a bundle's footprints, or their neighbours, are of one region.
 
     Returns:
         Rows of each bundle in rising order, together all of them.
@@ -29,9 +30,14 @@ def bundles(bounds: np.ndarray, reach: float, least: int) -> list[np.ndarray]:
     ahead = near < far
     team = teams(len(bounds), np.column_stack([near[ahead], far[ahead]]))
     _, first, team, sizes = np.unique(team, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(first)  # teams in the order of their first members, so that files are read nearly in sequence
-    past = np.empty(len(order), np.intp)
-    past[order] = np.cumsum(sizes[order]) - sizes[order]
-    bundle = past[team] // max(least, 1)
+    where = (np.zeros(len(bounds), np.int64) if region is None else region)[first]
+    order = np.lexsort((first, where))  # in the order of their first members, so that files are read nearly in sequence
+    start = np.flatnonzero(np.diff(where[order], prepend=-1))
+    past = np.cumsum(sizes[order]) - sizes[order]
+    past -= np.repeat(past[start], np.diff(np.append(start, len(order))))  # in its region
+    bundle = np.empty((len(order), 2), np.int64)
+    bundle[order] = np.column_stack([where[order], past // max(least, 1)])
+    _, bundle = np.unique(bundle, axis=0, return_inverse=True)
+    bundle = bundle.reshape(-1)[team]
     rows = np.argsort(bundle, kind="stable")
     return np.split(rows, np.flatnonzero(np.diff(bundle[rows])) + 1) if len(rows) else []

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numba import njit
 
-_BLOCK = 16  # edges whose box is looked at first
+_BLOCK = 16  # edges whose box is looked at first, and boxes whose common one is
 _COARSE = 0.75  # of the greatest distance yet: half a stretch that is worth a look
 _CLOSE = 5e-3  # what the halving stops at, as a share of ``scale``
 
@@ -64,7 +64,7 @@ def _all(a, a_rings, a_ends, b, b_rings, b_ends, scale):
 
 @njit(cache=True, nogil=True)
 def _blocks(coords, rings):
-    """Edges in runs of some: the first, the one after the last, and the box of each run."""
+    """Edges in runs of some: the first, the one after the last, and the box of each run; and boxes of runs of runs."""
     count = 0
     for ring in range(len(rings) - 1):
         count += (rings[ring + 1] - rings[ring] + _BLOCK - 2) // _BLOCK
@@ -77,13 +77,19 @@ def _blocks(coords, rings):
             boxes[n, 0], boxes[n, 1] = coords[first : last + 1, 0].min(), coords[first : last + 1, 1].min()
             boxes[n, 2], boxes[n, 3] = coords[first : last + 1, 0].max(), coords[first : last + 1, 1].max()
             n += 1
-    return spans[:n], boxes[:n]
+    groups = np.empty(((n + _BLOCK - 1) // _BLOCK, 4))
+    for group in range(len(groups)):
+        inside = boxes[group * _BLOCK : min((group + 1) * _BLOCK, n)]
+        groups[group, 0], groups[group, 1] = inside[:, 0].min(), inside[:, 1].min()
+        groups[group, 2], groups[group, 3] = inside[:, 2].max(), inside[:, 3].max()
+    return spans[:n], boxes[:n], groups
 
 
 @njit(cache=True, nogil=True)
 def _one_way(a, a_rings, b, b_rings, most, close):
     """The greatest distance of a point of ``a`` from ``b``, or ``most`` where that is greater."""
-    spans, boxes = _blocks(b, b_rings)
+    spans, boxes, groups = _blocks(b, b_rings)
+    worth = max(8 * close, _longest(b, b_rings) / 2)
     stack = np.empty((64, 4))
     near = 0
     for ring in range(len(a_rings) - 1):
@@ -95,15 +101,18 @@ def _one_way(a, a_rings, b, b_rings, most, close):
                 x0, y0, x1, y1 = stack[deep, 0], stack[deep, 1], stack[deep, 2], stack[deep, 3]
                 x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, np.hypot(x1 - x0, y1 - y0) / 2
                 enough = most + close - half
-                if half <= _COARSE * most or half <= 8 * close:  # else it would be halved in any case
-                    distance, near = _distance(x, y, b, spans, boxes, near, enough)
+                if half <= _COARSE * most or half <= worth:  # else it would be halved in any case
+                    distance, near, edge = _distance(x, y, b, spans, boxes, groups, near, max(enough, close))
                     if distance <= enough:
+                        continue
+                    # What is near an edge is convex: between two points of it all are.
+                    if max(_from_edge(x0, y0, b, edge), _from_edge(x1, y1, b, edge)) <= (most + close) ** 2:
                         continue
                     most = max(most, distance)
                     if distance + half <= most + close:
                         continue
                 if deep + 2 > len(stack):
-                    most = max(most, _distance(x, y, b, spans, boxes, near, -1.0)[0] + half)
+                    most = max(most, _distance(x, y, b, spans, boxes, groups, near, 0.0)[0] + half)
                     continue
                 # the nearer half on top: the other outline runs along, and what is nearest is found at once
                 stack[deep, 0], stack[deep, 1], stack[deep, 2], stack[deep, 3] = x, y, x1, y1
@@ -113,29 +122,55 @@ def _one_way(a, a_rings, b, b_rings, most, close):
 
 
 @njit(cache=True, nogil=True)
-def _distance(x, y, b, spans, boxes, near, enough):
-    """Distance of a point from edges, or any that is small enough; and in which run, to begin there next time."""
-    limit = enough * enough if enough > 0 else -1.0
-    best, at = np.inf, near
-    count = len(spans)
+def _longest(coords, rings):
+    """The length of the longest edge: a stretch that is longer is near no single one."""
+    longest = 0.0
+    for ring in range(len(rings) - 1):
+        for i in range(rings[ring], rings[ring + 1] - 1):
+            longest = max(longest, np.hypot(coords[i + 1, 0] - coords[i, 0], coords[i + 1, 1] - coords[i, 1]))
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _from_edge(x, y, b, i):
+    """The squared distance of a point from an edge."""
+    ax, ay = b[i, 0], b[i, 1]
+    ex, ey = b[i + 1, 0] - ax, b[i + 1, 1] - ay
+    square = ex * ex + ey * ey
+    along = 0.0
+    if square > 0:
+        along = min(max(((x - ax) * ex + (y - ay) * ey) / square, 0.0), 1.0)
+    return (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2
+
+
+@njit(cache=True, nogil=True)
+def _off(x, y, box):
+    """The squared distance of a point from a box."""
+    dx, dy = max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3])
+    return dx * dx + dy * dy
+
+
+@njit(cache=True, nogil=True)
+def _distance(x, y, b, spans, boxes, groups, near, enough):
+    """Distance of a point from edges, or any that is small enough; in which run, to begin there; and which edge."""
+    limit, best, at, edge = enough * enough, np.inf, near, spans[near, 0]
+    for i in range(spans[near, 0], spans[near, 1]):
+        far = _from_edge(x, y, b, i)
+        if far < best:
+            best, edge = far, i
+    count = len(groups)
     for k in range(count):
-        block = near + k
-        if block >= count:
-            block -= count
-        dx = max(boxes[block, 0] - x, 0.0, x - boxes[block, 2])
-        dy = max(boxes[block, 1] - y, 0.0, y - boxes[block, 3])
-        if dx * dx + dy * dy >= best:
-            continue
-        for i in range(spans[block, 0], spans[block, 1]):
-            ax, ay = b[i, 0], b[i, 1]
-            ex, ey = b[i + 1, 0] - ax, b[i + 1, 1] - ay
-            square = ex * ex + ey * ey
-            along = 0.0
-            if square > 0:
-                along = min(max(((x - ax) * ex + (y - ay) * ey) / square, 0.0), 1.0)
-            far = (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2
-            if far < best:
-                best, at = far, block
+        group = near // _BLOCK + k
+        group -= count if group >= count else 0
         if best <= limit:
             break
-    return np.sqrt(best), at
+        if _off(x, y, groups[group]) >= best:
+            continue
+        for block in range(group * _BLOCK, min((group + 1) * _BLOCK, len(spans))):
+            if _off(x, y, boxes[block]) >= best:
+                continue
+            for i in range(spans[block, 0], spans[block, 1]):
+                far = _from_edge(x, y, b, i)
+                if far < best:
+                    best, at, edge = far, block, i
+    return np.sqrt(best), at, edge

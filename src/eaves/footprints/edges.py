@@ -268,9 +268,9 @@ def _fit(ring, sums, a, b, kind, tolerance, edge):
     """Fill a line for a stretch; return the integral of the squared distance to it, of the stretch without its ends."""
     n = len(ring)
     i, j = _trim(sums, a, b, _MARGIN * tolerance)
-    if i >= j:
+    if i >= j or sums[j, 0] <= sums[i, 0]:
         i, j = a, b
-    w = sums[j, 0] - sums[i, 0]
+    w = max(sums[j, 0] - sums[i, 0], 1e-300)  # vertices may lie on one another
     x, y = (sums[j, 1] - sums[i, 1]) / w, (sums[j, 2] - sums[i, 2]) / w
     xx = max(sums[j, 3] - sums[i, 3] - w * x * x, 0.0)
     xy = sums[j, 4] - sums[i, 4] - w * x * y

@@ -91,9 +91,9 @@ def refined_turn(ring, kinds, starts, count):
             a += 1
         while sums[b, 0] > end:
             b -= 1
-        if b <= a:
+        w = sums[b, 0] - sums[a, 0] if b > a else 0.0
+        if w <= 0:
             continue
-        w = sums[b, 0] - sums[a, 0]
         x, y = (sums[b, 1] - sums[a, 1]) / w, (sums[b, 2] - sums[a, 2]) / w
         xx = sums[b, 3] - sums[a, 3] - w * x * x
         xy = sums[b, 4] - sums[a, 4] - w * x * y

@@ -13,9 +13,8 @@ import shapely
 from eaves.errors import SettingsError
 from eaves.footprints.deviation import deviations
 from eaves.footprints.drafts import prices
-from eaves.footprints.settling import settle_all, settle_touching
+from eaves.footprints.settling import leave, settle_all, settle_touching
 from eaves.footprints.shaping import (
-    CROWDED,
     NOTHING,
     REGULAR,
     REGULARIZERS,
@@ -122,10 +121,14 @@ def regularize(
     parts, owner = shapely.get_parts(given, return_index=True)
     solid = (shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)
     parts, owner = shapely.force_2d(parts[solid]), owner[solid]
+    parts = shapely.remove_repeated_points(parts)
+    first, copy = _once(parts)
+    parts = parts[first]
     pairs = touching(parts, tolerance) if len(parts) else np.zeros((0, 2), np.intp)
     work = _in_chunks(parts, pairs, rules, workers)
     settle_all(work, pairs, rules)
-    return _gather(given, work, owner, tolerance)
+    _keep_whole(given, work, owner, copy, rules)
+    return _gather(given, work.of(copy), owner, tolerance)
 
 
 def _check(method: Shape, tolerance: float, penalty: float, densification: float, precision: float, *radii: float):
@@ -141,6 +144,37 @@ def _check(method: Shape, tolerance: float, penalty: float, densification: float
         raise SettingsError("a precision of 0 up to half the tolerance", f"{precision}", "try 0.05")
     if not 0 <= radii[0] <= radii[1]:
         raise SettingsError("a least radius of 0 up to the greatest", f"{radii[0]} and {radii[1]}", "swap them")
+
+
+def _once(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each polygon is first, and which of these each one is: the same building may be there twice."""
+    if not len(parts):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    number = np.unique(shapely.bounds(parts), axis=0, return_inverse=True)[1].reshape(-1)
+    doubtful = np.flatnonzero(np.bincount(number)[number] > 1)
+    known: dict[bytes, int] = {}
+    for at, key in zip(doubtful, shapely.to_wkb(shapely.normalize(parts[doubtful])), strict=True):
+        number[at] = len(parts) + known.setdefault(key, len(known))
+    _, first, copy = np.unique(number, return_index=True, return_inverse=True)
+    return np.sort(first), np.argsort(np.argsort(first))[copy.reshape(-1)]
+
+
+def _keep_whole(given: np.ndarray, work: Work, owner: np.ndarray, copy: np.ndarray, rules: Rules) -> None:
+    """Leave the parts of a polygon as traced that have met, and are too far from what was given when joined."""
+    count = np.bincount(owner, minlength=len(given))
+    several = np.flatnonzero(count > 1)
+    while len(several):
+        far = []
+        for k in several.tolist():
+            parts = copy[owner == k]
+            whole = shapely.MultiPolygon(work.shapes[parts].tolist())
+            if not whole.is_valid:
+                joined = np.array([shapely.union_all(work.shapes[parts])], object)
+                if deviations(given[[k]], joined, rules.tolerance)[0] > rules.tolerance:
+                    far.append(parts)
+        if not far:
+            return
+        leave(work, np.unique(np.concatenate(far)), rules)
 
 
 def _in_chunks(parts: np.ndarray, pairs: np.ndarray, rules: Rules, workers: int) -> Work:
@@ -184,10 +218,7 @@ def _gather(given: np.ndarray, work: Work, owner: np.ndarray, tolerance: float) 
         shapes[k] = shapely.MultiPolygon(work.shapes[parts].tolist())
         if not shapes[k].is_valid:  # parts have met along a wall, which parts of one polygon must not
             shapes[k] = shapely.union_all(work.shapes[parts])
-            far = deviations(given[[k]], shapes[[k]], tolerance)[0]
-            if far > tolerance:
-                shapes[k], why[k], far = given[k], CROWDED, 0.0
-            work.deviation[parts] = far
+            work.deviation[parts] = deviations(given[[k]], shapes[[k]], tolerance)[0]
     multi = shapely.get_type_id(given) == 6
     bare = multi & single
     shapes[bare] = shapely.multipolygons([[shape] for shape in shapes[bare]]) if bare.any() else shapes[bare]

@@ -59,6 +59,14 @@ def settle_all(work: Work, pairs: np.ndarray, rules: Rules) -> None:
     _own_up(work)
 
 
+def leave(work: Work, chosen: np.ndarray, rules: Rules) -> None:
+    """Leave polygons as they were traced, and those that cross them then."""
+    while len(chosen):  # ends, since what was traced does not overlap
+        _leave(work, chosen)
+        crossing = np.unique(_overlapping(work, chosen, rules.tolerance))
+        chosen = crossing[work.shapes[crossing] != work.traced[crossing]] if len(crossing) else crossing
+
+
 def _part(work: Work, pairs: np.ndarray, chosen: np.ndarray, rules: Rules) -> None:
     """Part the ground of those chosen; and again around those that had to be left as traced, until none has to be."""
     links = np.concatenate([pairs, pairs[:, ::-1]])
@@ -183,6 +191,6 @@ def _overlapping(work: Work, chosen: np.ndarray, tolerance: float) -> np.ndarray
     i, j = i[i < j], j[i < j]
     now = common_areas(work.shapes[i], work.shapes[j])
     i, j, now = (column[now > _COMMON * tolerance**2] for column in (i, j, now))
-    before = shapely.area(shapely.intersection(work.traced[i], work.traced[j]))
+    before = common_areas(work.traced[i], work.traced[j])
     fresh = before <= _COMMON * tolerance**2
     return np.column_stack([i[fresh], j[fresh]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -48,6 +48,10 @@ class Work:
     angles: np.ndarray
     origins: np.ndarray
     deviation: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> Work:
+        """Return what has become of some, each as often as it is named."""
+        return Work(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -163,4 +167,6 @@ def _round_off(work: Work, rules: Rules) -> None:
 def iou_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Intersection over union, pair by pair, float64 ``(n,)``."""
     common = common_areas(other, one)
+    same = shapely.equals_identical(one, other)  # needles, whose areas are rounding
+    common[same] = shapely.area(one[same])
     return common / np.maximum(shapely.area(one) + shapely.area(other) - common, 1e-300)

@@ -11,6 +11,7 @@ from pyproj import CRS, Proj, Transformer
 from eaves.scene.grid import areas_m2, metric_crs, project
 
 _STEP_M = 50.0
+_REGION_M, _REGION_DEG = 25_000.0, 0.25
 _ALIKE = 1e-3  # scales that differ by less keep right angles
 
 
@@ -55,6 +56,31 @@ class MetricPlane:
             return project(geometries, self._local, self._crs)
         unit, origin = self._unit, (self._x, self._y)
         return shapely.transform(np.asarray(geometries, object), lambda xy: xy / unit + origin)
+
+
+def regions(bounds: np.ndarray, crs: Any) -> np.ndarray:
+    """Number places so that those of one number lie in one cell of about 25 km, which one plane serves.
+
+    Across a wide layer a plane's metres are not true: web Mercator's scale changes by a hundredth within 40 km.
+
+    Args:
+        bounds: Left, bottom, right and top of each, float64 ``(n, 4)``; not numbers where it has no extent.
+        crs: Their system, or none.
+
+    Returns:
+        int64 ``(n,)`` from 0 on, in the order of rows and columns of cells; all 0 without a system.
+
+    Example:
+        >>> regions(np.array([[5e5, 4e6, 5e5, 4e6], [5e5, 4e6, 5e5, 4e6], [6e5, 4e6, 6e5, 4e6]]), "EPSG:32633").tolist()
+        [0, 0, 1]
+    """
+    if crs is None or not len(bounds):
+        return np.zeros(len(bounds), np.int64)
+    system = CRS.from_user_input(getattr(crs, "proj", crs))
+    side = _REGION_M / system.axis_info[0].unit_conversion_factor if system.is_projected else _REGION_DEG
+    middle = np.nan_to_num((bounds[:, :2] + bounds[:, 2:]) / 2, posinf=0.0, neginf=0.0)
+    cells = np.floor(middle[:, ::-1] / side)
+    return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _metres_a_unit(crs: CRS, x: float, y: float) -> float | None:

@@ -19,8 +19,8 @@ from eaves.exchange.styles import qgis_style
 from eaves.exchange.vectors import check_layer, read_metadata, write_vectors
 from eaves.footprints import Regularized, Shape, bundles, regularize, with_shapes
 from eaves.progress import OnProgress, Progress, ignore
-from eaves.scene.grid import areas_m2
-from eaves.scene.plane import MetricPlane
+from eaves.scene.grid import metric_crs, project
+from eaves.scene.plane import MetricPlane, regions
 from eaves.workflows.provenance import provenance
 
 _BUNDLE = 10_000
@@ -208,7 +208,8 @@ def _in_bundles(
     if not len(pieces.bounds):
         return regularize_table(pieces.read(np.arange(0)), how, unit_m=unit_m)
     tables, done = [], 0
-    for rows in bundles(pieces.bounds, _NEIGHBOURS * how.tolerance_m / _least_unit_m(pieces, unit_m), _BUNDLE):
+    reach = _NEIGHBOURS * how.tolerance_m / _least_unit_m(pieces, unit_m)
+    for rows in bundles(pieces.bounds, reach, _BUNDLE, regions(pieces.bounds, pieces.crs)):
         tables.append(regularize_table(pieces.read(rows), how, unit_m=unit_m, workers=workers))
         done += len(rows)
         on_progress(Progress("regularize", done, len(pieces.bounds), "footprints"))
@@ -223,12 +224,14 @@ def _least_unit_m(pieces: Pieces, unit_m: float | None) -> float:
     bounds = pieces.bounds[np.isfinite(pieces.bounds).all(axis=1)]
     if not len(bounds):
         return 1.0
-    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    step = 50.0 if pieces.crs.is_projected else 5e-4
-    corners = np.array([[x, y] for x in (low[0], (low[0] + high[0]) / 2, high[0]) for y in (low[1], high[1])])
-    areas = areas_m2(shapely.box(*(corners - step).T, *(corners + step).T), pieces.crs)
-    usable = areas[np.isfinite(areas) & (areas > 0)]
-    return float(np.sqrt(usable.min()) / (2 * step)) if len(usable) else 1.0
+    (left, bottom), (right, top) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    step = 100.0 if pieces.crs.is_projected else 1e-3
+    found = []
+    for x, y in ((x, y) for x in (left, (left + right) / 2, right) for y in (bottom, (bottom + top) / 2, top)):
+        cross = shapely.linestrings([[[x - step, y], [x + step, y]], [[x, y - step], [x, y + step]]])
+        found.append(shapely.length(project(cross, pieces.crs, metric_crs(pieces.crs, x, y))).min() / (2 * step))
+    usable = [unit for unit in found if np.isfinite(unit) and unit > 0]
+    return min(usable) if usable else 1.0
 
 
 def count_shapes(table: gpd.GeoDataFrame) -> tuple[int, dict[str, int]]:
