@@ -290,3 +290,16 @@ def test_a_layer_that_cannot_be_written_is_refused_before_the_work(tmp_path, nam
     for suffix in EVERY:
         check_layer(tmp_path / f"out{suffix}")
     assert names(tmp_path) == []
+
+
+def test_a_geopackage_with_the_layers_of_others_is_not_replaced(tmp_path):
+    path = tmp_path / "mine.gpkg"
+    table = gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    write_vectors(table, path, style="<qgis/>")
+    write_vectors(table, path, style="<qgis/>")  # its own layer, and a style
+    table.to_file(path, layer="roads")
+    with pytest.raises(OutputError, match="footprints, roads"):
+        check_layer(path)
+    with pytest.raises(OutputError, match="one layer in"):
+        write_vectors(table, path)
+    assert len(gpd.read_file(path, layer="roads")) == 1

@@ -60,3 +60,10 @@ def test_a_wide_layer_has_each_places_own_metres():
     alone = [shape_columns(houses[k : k + 1], "EPSG:3857") for k in range(3)]
     for name in ("perimeter_m", "orientation_deg", "compactness"):
         assert together[name].tolist() == pytest.approx([one[name][0] for one in alone], rel=1e-3)
+
+
+def test_columns_of_another_unit_do_not_stay():
+    table = gpd.GeoDataFrame({"id": [1], "area_m2": [9.0]}, geometry=[shapely.box(0, 0, 2, 3)])
+    assert list(with_shapes(table).columns) == [
+        "id", "area_px", "perimeter_px", "orientation_deg", "compactness", "vertices", "geometry"
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -259,6 +260,31 @@ def test_settings_that_cannot_be_meant(settings):
         compare_footprints([HOUSE], [HOUSE], **settings)
 
 
+def courtyards(number: int) -> np.ndarray:
+    """Houses with courtyards that touch the walls: moved a bit, rounding makes some of them cross themselves."""
+    rng = np.random.default_rng(0)
+    plain = shapely.Polygon(box(0, 0, 12, 8).exterior, [[(0, 4), (3, 3), (3, 5)], [(12, 4), (9, 3), (9, 5)]])
+    turned = [shapely.affinity.rotate(plain, angle, (0, 0)) for angle in rng.uniform(0, 90, number)]
+    shapes = moved(turned, np.column_stack([20.0 * np.arange(number), rng.uniform(0, 10, number)]))
+    return shapes[shapely.is_valid(shapes)]
+
+
+def test_nothing_is_cut_with_what_crosses_itself(monkeypatch):
+    old = courtyards(600)
+    new = moved(old, (0.31, 0.17))
+    new = np.where(shapely.is_valid(new), new, old)
+    bad, cut = [], shapely.intersection
+
+    def spy(one, other, **options):
+        bad.append(int((~shapely.is_valid(one)).sum() + (~shapely.is_valid(other)).sum()))
+        return cut(one, other, **options)
+
+    monkeypatch.setattr(shapely, "intersection", spy)
+    compare_footprints(old, new, tolerance=0.2, min_change=0.1)
+    assert bad
+    assert sum(bad) == 0
+
+
 def test_lines_are_no_buildings():
     with pytest.raises(LabelError, match="polygons in the new layer"):
         compare_footprints([HOUSE], [HOUSE.exterior])
@@ -328,6 +354,30 @@ def test_a_few_houses_are_not_trusted_and_a_shift_beyond_the_largest_is_not_foun
     shapes = town(0)
     assert not estimate_shift(shapes, moved(shapes, (9, 0)), max_shift=5).sure
     assert estimate_shift(shapes, moved(shapes, (4.5, 0)), max_shift=5).sure
+
+
+def test_a_large_shift_and_a_small_tolerance_take_no_memory():
+    shapes = town(0)
+    tracemalloc.start()
+    found = estimate_shift(shapes, moved(shapes, (150, -90)), max_shift=200, tolerance=0.05)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.sure
+    assert (found.dx, found.dy) == pytest.approx((150, -90), abs=1e-6)
+    assert peak < 50e6
+
+
+def test_a_few_buildings_at_a_time_are_all_at_once(monkeypatch):
+    old, new = town(3), moved(another_year(town(3), 3), (5.5, -2))
+    whole = estimate_shift(old, new)
+    monkeypatch.setattr("eaves.footprints.shift._AT_ONCE", 7)
+    assert estimate_shift(old, new) == whole
+
+
+@pytest.mark.parametrize("settings", [{"max_shift": 2e7}, {"max_shift": np.inf}, {"tolerance": 0.0}, {"max_shift": -1}])
+def test_shifts_that_nobody_can_look_for(settings):
+    with pytest.raises(SettingsError, match="a million tolerances"):
+        estimate_shift([HOUSE], [HOUSE], **settings)
 
 
 # --- a city -----------------------------------------------------------------------------------------------------------

@@ -96,6 +96,13 @@ def test_polis_does_not_count_the_closing_vertex():
         assert polis([Polygon(start)], [box(0, 0, 10, 10)]).tolist() == [0.5]
 
 
+def test_polis_and_vertices_do_not_count_repeated_coordinates():
+    plain, twice = box(1, 0, 11, 10), Polygon([(1, 0), (11, 0), (11, 0), (11, 0), (11, 10), (1, 10), (1, 10)])
+    house = box(0, 0, 10, 10)
+    assert polis([twice, house], [house, twice]).tolist() == polis([plain, house], [house, plain]).tolist() == [0.5] * 2
+    assert vertices([twice, plain]).tolist() == [4, 4]
+
+
 def test_polis_measures_courtyards():
     plain = box(0, 0, 20, 20)
     assert polis([plain], [COURTYARD]).tolist() == [4 * 5 / 8 / 2]  # 4 of 8 vertices are 5 from the outer wall

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from eaves.errors import SettingsError
+from eaves.errors import LabelError, SceneError, SettingsError
 from eaves.scene import areas_m2, ground_gsd_m, metric_crs, plan_tiles, project, window_grid
 
 
@@ -50,3 +50,33 @@ def test_cores_cover_every_pixel_once(height, width, tile_px, halo_px):
 def test_a_tile_needs_a_size():
     with pytest.raises(SettingsError):
         plan_tiles((10, 10), 0, 0)
+
+
+LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize("crs", [4326, LOCAL, 4978])
+def test_what_does_not_lie_in_its_crs_is_refused(crs):
+    metres = [shapely.box(5e5, 5e6, 5e5 + 10, 5e6 + 10)]
+    for act in (
+        lambda: metric_crs(crs, 5e5, 5e6),
+        lambda: areas_m2(metres, crs),
+        lambda: project(metres, crs, 32633),
+    ):
+        with pytest.raises(LabelError, match="set the right CRS"):
+            act()
+
+
+@pytest.mark.parametrize("crs", [LOCAL, 4978])
+def test_a_scene_lies_on_the_earth(crs):
+    with pytest.raises(SceneError, match="set the right CRS"):
+        ground_gsd_m(GeoBox((10, 10), Affine(1, 0, 5e5, 0, -1, 5e6), crs))
+
+
+def test_the_features_elsewhere_are_counted():
+    shapes = [shapely.box(-120, 40, -119, 41), shapely.box(500, 200, 501, 201), None, shapely.Polygon()]
+    with pytest.raises(LabelError, match=r"lie in EPSG:4326. Received 1 of 4 features elsewhere, x 500 … 501, y 200 …"):
+        project(shapes, 4326, 3857)
+    moved = project(shapes, 4326, 3857, strict=False)
+    assert np.isinf(shapely.bounds(moved[1])).all()
+    assert np.isfinite(shapely.bounds(moved[0])).all()

@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from eaves.cli import main
-from eaves.errors import LabelError
+from eaves.errors import LabelError, OutputError
 from eaves.exchange.vectors import write_vectors
 from eaves.workflows.calibrate import calibrate_scores, open_calibration, with_confidence
 
@@ -66,3 +66,34 @@ def test_what_cannot_be_is_told(layers, tmp_path):
             open_calibration(tmp_path / "other.json")
     with pytest.raises(LabelError):
         open_calibration(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (lambda scores: scores * 100, "scores from 0 to 1"),
+        (lambda scores: scores.where(scores > 0.6), "300 predictions"),
+        (lambda scores: scores.map("{:.1f} sure".format), "300 predictions"),
+    ],
+)
+def test_other_scores_are_refused(layers, tmp_path, scores, words):
+    folder, _ = layers
+    table = gpd.read_file(folder / "found.gpkg")
+    write_vectors(table.assign(score=scores(table["score"])), tmp_path / "found.gpkg")
+    with pytest.raises(LabelError, match=words):
+        calibrate_scores(tmp_path / "found.gpkg", folder / "reference.gpkg", tmp_path / "c.json")
+
+
+def test_an_aoi_without_a_crs_is_refused(layers, tmp_path):
+    folder, _ = layers
+    write_vectors(gpd.GeoDataFrame(geometry=[shapely.box(5e5, 5e6, 6e5, 6e6)]), tmp_path / "aoi.gpkg")
+    with pytest.raises(LabelError, match=r"an AOI in the system of the layers\. Received no CRS"):
+        calibrate_scores(
+            folder / "found.gpkg", folder / "reference.gpkg", tmp_path / "c.json", aoi=tmp_path / "aoi.gpkg"
+        )
+
+
+@pytest.mark.parametrize("name", ["c.png", "c.PNG"])
+def test_the_figure_does_not_take_the_place_of_the_curve(tmp_path, name):
+    with pytest.raises(OutputError, match="change the suffix"):  # before anything is read
+        calibrate_scores(tmp_path / "none.gpkg", tmp_path / "none.gpkg", tmp_path / name)

@@ -24,6 +24,7 @@ from eaves.errors import EavesWarning, LabelError, OutputError, SceneError, Sett
 from eaves.exchange.rasters import write_raster
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
+from eaves.footprints import compare_footprints
 from eaves.models import Card, build, save_model
 from eaves.scene import Scaling
 from eaves.settings import ModelSettings, Recipe
@@ -184,6 +185,55 @@ def test_parts_of_a_multipolygon_are_buildings_of_their_own(tmp_path):
     assert "1" in table.loc[table["change"] == "unchanged", "old_id"].tolist()
 
 
+@pytest.mark.parametrize(("suffix", "first"), [(".gpkg", 1), (".shp", 0), (".parquet", 0)])
+def test_numbers_are_those_of_the_file_whatever_is_dropped(tmp_path, suffix, first):
+    old, new = tmp_path / f"old{suffix}", layer(tmp_path / "new.gpkg", houses())
+    table = gpd.GeoDataFrame({"name": range(40)}, geometry=[*houses()[:3], None, *houses()[4:]], crs=UTM)
+    write_vectors(table, old)
+    aoi = layer(tmp_path / "aoi.gpkg", [AREA])
+    with pytest.warns(EavesWarning, match="1 without geometry dropped"):
+        found = eaves.change_footprints(old, new, tmp_path / "c.gpkg", aoi=aoi)
+    told = read_vectors(found.path)
+    assert found.counts["unchanged"] == 39
+    still = told[told["change"] == "unchanged"]
+    assert (still["old_id"].astype(int) - first == still["new_id"].astype(int) - 1).all()
+    assert told.loc[told["change"] == "added", "new_id"].tolist() == ["4"]
+
+
+def test_what_was_valid_stays_so_when_it_is_moved(tmp_path, monkeypatch):
+    plain = shapely.Polygon(box(0, 0, 12, 8).exterior, [[(0, 4), (3, 3), (3, 5)], [(12, 4), (9, 3), (9, 5)]])
+    rng = np.random.default_rng(0)
+    turned = [shapely.affinity.rotate(plain, angle, (0, 0)) for angle in rng.uniform(0, 90, 600)]
+    low = 20.0 * np.column_stack([np.arange(600) % 30, np.arange(600) // 30]) + rng.uniform(0, 5, (600, 2))
+    shapes = [shapely.affinity.translate(one, *by) for one, by in zip(turned, low, strict=True)]
+    shapes = [one for one in shapes if one.is_valid]
+    old = layer(tmp_path / "old.gpkg", shapes, None)
+    later = [shapely.affinity.translate(one, *SHIFT) for one in shapes[:-40]]
+    new = layer(tmp_path / "new.gpkg", [one for one in later if one.is_valid], None)
+    bad = []
+
+    def compare(*sides, **options):
+        bad.extend(int((~shapely.is_valid(side)).sum()) for side in sides)
+        return compare_footprints(*sides, **options)
+
+    monkeypatch.setattr("eaves.workflows.change.compare_footprints", compare)
+    with pytest.warns(EavesWarning, match="without --aoi"):
+        found = eaves.change_footprints(old, new, tmp_path / "c.gpkg")
+    assert found.aligned
+    assert bad == [0, 0]
+    assert read_vectors(found.path).is_valid.all()  # without a warning that something was mended
+
+
+@pytest.mark.parametrize("crs", [4326, 'LOCAL_CS["site",UNIT["metre",1]]', 4978])
+def test_layers_that_do_not_lie_in_their_crs_are_refused(tmp_path, crs):
+    gpd.GeoDataFrame(geometry=houses(), crs=crs).to_parquet(tmp_path / "x.parquet")
+    far = [box(15, 47, 15.001, 47.001), box(15, 147, 15.001, 147.001)]
+    gpd.GeoDataFrame(geometry=far, crs=4326).to_parquet(tmp_path / "far.parquet")
+    for name in ("x.parquet", "far.parquet"):
+        with pytest.raises(LabelError, match="set the right CRS"):
+            eaves.change_footprints(tmp_path / name, tmp_path / name, tmp_path / "c.gpkg")
+
+
 def test_outside_the_aoi_nothing_counts(years, tmp_path):
     old, new, _ = years
     aoi = layer(tmp_path / "aoi.gpkg", [box(*(AT - 10), *(AT + np.array([75, 400])))], to="EPSG:4326")
@@ -254,6 +304,8 @@ def test_what_cannot_be_compared_is_refused(years, tmp_path):
         ((old, "new.tif"), {"model": "m.safetensors"}, SettingsError, "eaves extract"),
         (("old.tif", "new.tif"), {}, SettingsError, "add --model"),
         ((old, new), {"summary": tmp_path}, OutputError, "a file name"),
+        ((tmp_path / "none.gpkg", new), {"summary": tmp_path / "." / "c.gpkg"}, OutputError, "another --summary"),
+        ((old, new), {"max_shift_m": 1e9}, SettingsError, "a million tolerances"),
     ):
         with pytest.raises(error, match=f"(?s){words}"):
             eaves.change_footprints(*paths, out, **options)

@@ -366,3 +366,31 @@ def test_reports_from_before_boundaries_are_read(tmp_path):
     for scores in data["pixels"]["per_class"].values():
         del scores["boundary_iou"]
     assert MetricsReport.model_validate(data).pixels.boundary_iou is None
+
+
+def test_objects_where_the_scene_shows_nothing_do_not_count(tmp_path):
+    """Houses in the left half of a scene, in its right half that is nodata, and beyond it."""
+    scene_file(tmp_path / "scene.tif", GRID, hole=np.s_[:, 30:])
+    at = [(500_003, True), (500_022, False), (500_060, False)]
+    houses = [shapely.box(x, 5_199_985, x + 6, 5_199_995) for x, _ in at]
+    write_vectors(gpd.GeoDataFrame(geometry=houses, crs="EPSG:32633"), tmp_path / "reference.gpkg")
+    write_vectors(gpd.GeoDataFrame(geometry=houses[:2], crs="EPSG:32633"), tmp_path / "found.gpkg")
+    given_ = (tmp_path / "found.gpkg", tmp_path / "reference.gpkg")
+    report = evaluate_footprints(*given_, tmp_path / "e", scene=tmp_path / "scene.tif").report
+    assert (report.objects.tp, report.objects.fp, report.objects.fn) == (1, 0, 0)
+    mask = np.zeros((1, *GRID.shape), np.uint8)
+    mask[0, 10:30, 6:18] = 250
+    with ScoreWriter(tmp_path / "scores.tif", GRID, ("building",)) as writer:
+        writer.write(0, mask)
+    report = evaluate_footprints(tmp_path / "scores.tif", given_[1], tmp_path / "e").report
+    assert (report.objects.tp, report.objects.fn) == (1, 1)  # of a score map without gaps, what lies beyond it
+    away = gpd.GeoDataFrame(geometry=[shapely.box(500_060, 5_199_980, 500_090, 5_200_000)], crs="EPSG:32633")
+    write_vectors(away, tmp_path / "away.gpkg")
+    with pytest.raises(EavesError, match="ground that the scene shows inside the AOI"):
+        evaluate_footprints(*given_, tmp_path / "e", scene=tmp_path / "scene.tif", aoi=tmp_path / "away.gpkg")
+
+
+@pytest.mark.parametrize("wrong", [{"iou": 1.5}, {"iou": 0}, {"gsd_m": 0}, {"gsd_m": -1}])
+def test_numbers_out_of_range_are_refused_before_the_work(tmp_path, wrong):
+    with pytest.raises(SettingsError, match=r"above 0"):
+        evaluate_footprints(tmp_path / "a.gpkg", tmp_path / "b.gpkg", tmp_path / "e", **wrong)

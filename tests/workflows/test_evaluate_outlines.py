@@ -14,7 +14,7 @@ from shapely import box
 
 from eaves.cli import main
 from eaves.cli.footprints import summary
-from eaves.errors import EavesWarning, SettingsError
+from eaves.errors import EavesWarning, LabelError, SettingsError
 from eaves.exchange.rasters import ScoreWriter
 from eaves.exchange.vectors import read_vectors, write_vectors
 from eaves.metrics import MetricsReport, boundary_iou
@@ -255,3 +255,18 @@ def test_compare_reads_them(pair, tmp_path):
     assert best == ["two", "1.000", "1.000", "1.000", "0.000", "1.000", "1.000", "0.0", "0", "1.000", ""]
     assert other[4:7] == ["0.350", "1.125", "0.769"]
     assert "polis_m" in (tmp_path / "out" / "compare.csv").read_text().splitlines()[0].split(",")
+
+
+def test_layers_that_do_not_lie_in_their_crs_are_refused(tmp_path):
+    metres = [shapely.transform(shape, lambda xy: xy + np.array([X, Y])) for shape in THERE]
+    far = [box(15, 47, 15.001, 47.001), box(15, 147, 15.001, 147.001)]
+    for shapes, crs in ((metres, 4326), (far, 4326), (metres, 'LOCAL_CS["site",UNIT["metre",1]]'), (metres, 4978)):
+        gpd.GeoDataFrame(geometry=shapes, crs=crs).to_parquet(tmp_path / "x.parquet")
+        with pytest.raises(LabelError, match="set the right CRS"):
+            evaluate_footprints(tmp_path / "x.parquet", tmp_path / "x.parquet", tmp_path / "e")
+
+
+def test_an_aoi_without_a_crs_is_refused(pair, tmp_path):
+    write_vectors(gpd.GeoDataFrame(geometry=[box(X, Y, X + 200, Y + 100)]), tmp_path / "aoi.gpkg")
+    with pytest.raises(LabelError, match=r"an AOI in the system of the layers\. Received no CRS"):
+        evaluate_footprints(*pair, tmp_path / "e", aoi=tmp_path / "aoi.gpkg")

@@ -55,7 +55,7 @@ def test_footprints_become_regular_and_say_how(raw, tmp_path):
     assert sorted(table["status"].tolist()) == [0, 0, 1]
     regular = table[table["status"] == 0]
     assert (regular["status_text"] == "regular").all()
-    assert (regular["shape"] == "right-angles").all()
+    assert (regular["method"] == "right-angles").all()
     assert sorted(regular["vertices"].tolist()) == [4, 6]
     assert (table["deviation_m"] <= 0.9).all()
     assert (table["iou_with_traced"] > 0.9).all()
@@ -74,7 +74,7 @@ def test_metres_are_metres_in_any_system(raw, crs):
     here = regularize_table(table, Regularity("auto", 0.9))
     there = regularize_table(gpd.GeoDataFrame(table.to_crs(crs)), Regularity("auto", 0.9)).to_crs(table.crs)
     assert there["status"].tolist() == here["status"].tolist()
-    assert there["shape"].tolist() == here["shape"].tolist()
+    assert there["method"].tolist() == here["method"].tolist()
     assert there["deviation_m"].to_numpy() == pytest.approx(here["deviation_m"].to_numpy(), abs=0.02)
     assert (shapely.hausdorff_distance(there.geometry.to_numpy(), here.geometry.to_numpy()) < 0.03).all()
 
@@ -91,11 +91,33 @@ def test_classes_are_made_regular_each_for_itself(raw):
     assert shapely.equals_exact(first.to_numpy(), second.to_numpy(), 1e-9).all()
 
 
+@pytest.mark.parametrize("names", [["a", None], [1.0, np.nan], ["nan", None]])
+def test_those_without_a_class_are_a_class(raw, names):
+    table = read_vectors(raw)
+    both = gpd.GeoDataFrame(
+        {"class": np.repeat(np.array(names, object), len(table))},
+        geometry=[*table.geometry, *table.geometry],
+        crs=table.crs,
+    )
+    made = regularize_table(both, Regularity("any-angle", 0.9)).geometry.to_numpy()
+    alone = regularize_table(table, Regularity("any-angle", 0.9)).geometry.to_numpy()
+    assert shapely.equals_exact(made, np.tile(alone, 2), 1e-9).all()
+
+
+def test_a_layer_that_does_not_lie_in_its_crs_is_refused(raw, tmp_path):
+    for name, crs in (("degrees", 4326), ("local", 'LOCAL_CS["site",UNIT["metre",1]]'), ("space", 4978)):
+        table = read_vectors(raw).set_crs(crs, allow_override=True)
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        with pytest.raises(LabelError, match="set the right CRS"):
+            regularize_footprints(tmp_path / f"{name}.parquet", tmp_path / "out.gpkg")
+    assert not (tmp_path / "out.gpkg").exists()
+
+
 def test_an_empty_layer_has_the_columns(raw, tmp_path):
     empty = read_vectors(raw).iloc[:0]
     write_vectors(empty, tmp_path / "empty.gpkg")
     assert regularize_footprints(tmp_path / "empty.gpkg", tmp_path / "out.gpkg").number == 0
-    assert {"status", "status_text", "shape", "deviation_m"} <= set(read_vectors(tmp_path / "out.gpkg").columns)
+    assert {"status", "status_text", "method", "deviation_m"} <= set(read_vectors(tmp_path / "out.gpkg").columns)
 
 
 def test_wrong_use_is_told(raw, tmp_path):

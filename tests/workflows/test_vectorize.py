@@ -240,6 +240,9 @@ def test_extract_makes_regular_and_says_how_sure_and_when(scene_and_models, tmp_
     assert table["confidence"].to_numpy() == pytest.approx(curve.apply(table["score"].to_numpy()), abs=1e-3)
     assert (table["date"] == "2026-05-31").all()
     assert read_metadata(made.path)["settings"]["method"] == "auto"
+    for wrong in ({"date": "yesterday"}, {"date": "2026-13-45"}, {"tolerance_m": 5.0}):
+        with pytest.raises(SettingsError):
+            extract_footprints(scene, model, tmp_path / "p.gpkg", **wrong, **low)
     plain = extract_footprints(scene, model, tmp_path / "p.gpkg", **low)
     assert plain.shapes is None
     assert "status" not in read_vectors(plain.path)

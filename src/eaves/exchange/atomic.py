@@ -7,8 +7,9 @@ import glob
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from eaves.errors import OutputError
@@ -74,8 +75,8 @@ def check_writable(path: str | Path) -> None:
         path: A file, a geodatabase, or a table of a database, which is asked.
 
     Raises:
-        OutputError: ``path`` is a folder that is no geodatabase of one layer, its name is too long, its nearest
-            existing folder refuses new files, or the database does.
+        OutputError: ``path`` is a folder that is no geodatabase of one layer, or a GeoPackage of several; its name is
+            too long, its nearest existing folder refuses new files, or the database does.
     """
     if is_database(path):
         check_table(path)
@@ -84,6 +85,8 @@ def check_writable(path: str | Path) -> None:
     try:
         if _is_geodatabase(path):
             _check_single(path)
+        elif path.suffix.lower() == ".gpkg" and path.is_file():
+            _check_layers(path)
         elif path.is_dir():
             raise OutputError(f"a file name for {path}", "a folder", f"add a name, for example {path / 'result'}")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -105,6 +108,20 @@ def _check_single(path: Path) -> None:
     tables = sum(int(file.stem[1:], 16) > _SYSTEM_TABLES for file in path.glob("a????????.gdbtable"))
     if tables > 1:
         raise OutputError(f"a new geodatabase, or one layer in {path}", f"{tables} tables in it", "choose another name")
+
+
+def _check_layers(path: Path) -> None:
+    """Refuse to replace a GeoPackage that holds other layers than one; styles are none."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT table_name FROM gpkg_contents WHERE table_name <> 'layer_styles'")
+            layers = [str(name) for (name,) in rows]
+    except sqlite3.Error:  # no GeoPackage, or a damaged one
+        return
+    if len(layers) > 1:
+        raise OutputError(
+            f"a new GeoPackage, or one layer in {path}", f"{', '.join(sorted(layers))}", "choose another name"
+        )
 
 
 def _move(partial: Path, base: Path, path: Path) -> None:

@@ -64,6 +64,6 @@ def _by_number(path: Path) -> Pieces | None:
         table = read_features(path, layer, fids=fids[rows])
         rising = np.argsort(fids[rows])  # a view's features may come in any order
         table.index = rows[rising][np.searchsorted(fids[rows][rising], table.index.to_numpy())]
-        return table.sort_index()
+        return gpd.GeoDataFrame(table.sort_index())
 
     return Pieces(bounds.T, read(np.arange(min(1, len(fids)))).crs, read)

@@ -15,6 +15,7 @@ import numpy as np
 import pyogrio
 import shapely
 
+from eaves.exchange.columns import fit_columns
 from eaves.exchange.provenance import ITEM, pack, unpack
 from eaves.exchange.shapefile import fit_shapefile
 
@@ -48,7 +49,7 @@ def write_file(table: gpd.GeoDataFrame, path: Path, layer: str, metadata: Mappin
     driver = DRIVERS[path.suffix.lower()]
     options = dict(_LAYER_OPTIONS.get(driver, {}))
     extra: dict[str, Any] = {}
-    notes: list[str] = []
+    table, notes = fit_columns(table, driver)
     if driver == "GeoJSON":
         if table.crs is None:
             metadata = {**(metadata or {}), "crs": None}
@@ -58,7 +59,8 @@ def write_file(table: gpd.GeoDataFrame, path: Path, layer: str, metadata: Mappin
         if metadata:
             options["DESCRIPTION"] = pack(metadata)
     elif driver == "ESRI Shapefile":
-        table, notes = fit_shapefile(table)
+        table, more = fit_shapefile(table)
+        notes += more
         if metadata:
             path.with_suffix(".eaves.json").write_text(pack(metadata), encoding="utf-8")
     elif driver == "OpenFileGDB":

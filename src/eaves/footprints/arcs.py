@@ -8,30 +8,32 @@ import numpy as np
 import shapely
 
 
-def simplify_together(polygons: np.ndarray, free: np.ndarray, tolerance: float) -> np.ndarray:
+def simplify_together(
+    polygons: np.ndarray, free: np.ndarray, tolerance: float, fixed: np.ndarray | None = None
+) -> np.ndarray:
     """Simplify some of a set of polygons, and leave what they share with each other shared.
 
-    Outlines fall into arcs between the places where others join or leave them. An arc that only free polygons have is
-    simplified once (Douglas & Peucker 1973), one that another polygon has too stays as it is. That is what TopoJSON and
-    GEOS' coverages do, but for a set of which some must not change.
+    Outlines fall into arcs between the places where others join or leave them. An arc of a free polygon is simplified
+    once (Douglas & Peucker 1973) for all who have it, others stay as they are. That is what TopoJSON and GEOS'
+    coverages do, but for a set of which some have walls that must not change.
 
     Args:
         polygons: Valid shapely Polygons; who shares a wall has the very same vertices along it, object ``(n,)``.
-        free: Which of them may change, bool ``(n,)``.
+        free: Which of them may change; of the rest only what they share with those, bool ``(n,)``.
         tolerance: In units of the coordinates, above 0.
+        fixed: Which may not change, nor what others share with them, bool ``(n,)``; none by default.
 
     Returns:
-        The free ones, in order, object; not all need be valid: an arc may have come to cross another.
+        As many, object ``(n,)``; the very same where nothing has changed; not all need be valid: an arc may have come
+        to cross another. Empty where a ring has collapsed.
 
     Example:
         >>> wave = [(5, 0), (5.1, 1), (4.9, 2), (5, 3)]
         >>> left = shapely.Polygon([(0, 0), *wave, (0, 3)])
         >>> right = shapely.Polygon([*wave, (9, 3), (9, 0)])
-        >>> simplify_together(np.array([left, right]), np.array([True, True]), 0.5)[1].wkt
+        >>> simplify_together(np.array([left, right]), np.array([True, False]), 0.5)[1].wkt
         'POLYGON ((5 0, 5 3, 9 3, 9 0, 5 0))'
     """
-    if not free.any():
-        return np.empty(0, object)
     _, coords, (ring_ends, polygon_ends) = shapely.to_ragged_array(shapely.force_2d(polygons))
     ring = np.repeat(np.arange(len(ring_ends) - 1), np.diff(ring_ends))
     owner = np.repeat(np.arange(len(polygons)), np.diff(polygon_ends))[ring]
@@ -46,12 +48,15 @@ def simplify_together(polygons: np.ndarray, free: np.ndarray, tolerance: float) 
     edge = edge.reshape(-1)
     whose, held, here = np.zeros(len(edge), np.uint64), np.zeros(len(edge), bool), np.zeros(len(places), np.uint64)
     np.add.at(whose, edge, mark[owner])
-    held[edge[~free[owner]]] = True
+    held[:] = True
+    held[edge[free[owner]]] = False
+    if fixed is not None:
+        held[edge[fixed[owner]]] = True
     visits = np.unique(np.column_stack([at[begins], owner]), axis=0)
     np.add.at(here, visits[:, 0], mark[visits[:, 1]])
     arcs, of_ring = [], []
-    rings = np.flatnonzero(free[owner[ends[:-1]]])
-    for number in rings:
+    loose = np.bincount(owner, ~held[edge], minlength=len(polygons)) > 0
+    for number in np.flatnonzero(loose[owner[ends[:-1]]]):
         mine = slice(ends[number], ends[number + 1])
         ids, code, fixed = at[begins[mine]], whose[edge[mine]], held[edge[mine]]
         node = fixed | np.roll(fixed, 1) | (here[ids] != code) | (here[ids] != np.roll(code, 1))
@@ -60,12 +65,16 @@ def simplify_together(polygons: np.ndarray, free: np.ndarray, tolerance: float) 
         loop = np.append(np.roll(ids, -first), ids[first])
         of_ring.append(len(cuts) + 1)
         arcs += [loop[low : high + 1] for low, high in zip([0, *cuts], [*cuts, len(ids)], strict=True)]
+    if not arcs:
+        return polygons.copy()
     drawn = _draw(places, arcs, tolerance)
     made, past = [], 0
     for count in of_ring:
         made.append(np.concatenate([*(line[:-1] for line in drawn[past : past + count]), drawn[past][:1]]))
         past += count
-    return _polygons(made, np.diff(polygon_ends)[free])
+    result = polygons.copy()
+    result[loose] = _polygons(made, np.diff(polygon_ends)[loose])
+    return result
 
 
 def _draw(places: np.ndarray, arcs: list[np.ndarray], tolerance: float) -> list[np.ndarray]:

@@ -75,5 +75,7 @@ def with_shapes(table: gpd.GeoDataFrame, unit_m: float | None = None) -> gpd.Geo
     """
     columns = shape_columns(table.geometry.to_numpy(), table.crs, unit_m)
     geometry = table.geometry
-    rest = table.drop(columns=geometry.name).assign(**columns)
+    # A layer that lost its CRS, or got one, has the other unit's columns of an earlier outline.
+    stale = [name for name in ("area_m2", "perimeter_m", "area_px", "perimeter_px") if name not in columns]
+    rest = table.drop(columns=[geometry.name, *stale], errors="ignore").assign(**columns)
     return gpd.GeoDataFrame(rest, geometry=geometry.to_numpy(), crs=table.crs)

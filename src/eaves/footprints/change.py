@@ -192,6 +192,11 @@ def _inside(shapes: np.ndarray, area: shapely.Geometry) -> np.ndarray:
     return shapes
 
 
+def _valid(shape: Any) -> Any:
+    """As it was before it was moved: rounding can make corners touch, and what crosses itself cannot be cut."""
+    return shape if shape.is_valid else _areal(shapely.make_valid(shape, method="structure", keep_collapsed=False))
+
+
 def _areal(shape: Any) -> Any:
     """Without the lines and points where it touches the rim, with which nothing can be cut."""
     if shape.geom_type in ("Polygon", "MultiPolygon"):
@@ -286,7 +291,7 @@ def _differences(
     far = np.flatnonzero(((gained > 0) | (lost > 0)) & (np.hypot(*by.T) < _WALK * tolerance))
     if len(far):
         back = [shapely.transform(new[at], lambda xy, by=by[at]: xy - by) for at in far]
-        back = np.array(back, dtype=object)
+        back = np.array([_valid(shape) for shape in back], dtype=object)
         common = shapely.area(shapely.intersection(back, old[far]))
         more, less = (
             _beyond(one, other, common, _STEP * tolerance, _STEP * min_change)

@@ -40,6 +40,9 @@ def deviations(one: np.ndarray, other: np.ndarray, scale: float) -> np.ndarray:
 
 def _ragged(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates, ends of rings, and ends of polygons in rings."""
+    if (shapely.get_type_id(polygons) == 3).all():  # the usual case, in which nothing is copied
+        _, coords, (rings, ends) = shapely.to_ragged_array(shapely.force_2d(polygons))
+        return coords, rings.astype(np.int64), ends.astype(np.int64)
     parts, owner = shapely.get_parts(polygons, return_index=True)
     lines, part = shapely.get_rings(parts, return_index=True)
     coords, index = shapely.get_coordinates(lines, return_index=True)

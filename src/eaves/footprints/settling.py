@@ -28,7 +28,7 @@ from eaves.footprints.walls import agree_directions, agree_lines, join_sides, pa
 
 _STEPS = (0.5, 0.25, 0.1, 0.03)  # of the tolerance: for what cannot be made regular
 _COMMON = 1e-7  # of a squared tolerance: less ground in common is none
-_ROUNDS = 3
+_ROUNDS = 4
 _TURNS: dict[Shape, float] = {"right-angles": np.pi / 2, "right-angles-and-diagonals": np.pi / 4}
 _ODD = np.radians(0.1)  # a corner that is off by more is none of a method's
 
@@ -102,23 +102,31 @@ def _leave(work: Work, chosen: np.ndarray) -> None:
 
 
 def _thin_out(work: Work, rules: Rules) -> None:
-    """Simplify what had to be left as traced, so that nothing overlaps and walls stay shared."""
-    left = np.flatnonzero(work.why == CROWDED)
+    """Simplify what could not be made regular where it is as traced or touches others, so that walls stay shared.
+
+    The ground between two lines of one wall has gone to and fro between the neighbours, and left steps.
+    """
+    left = np.flatnonzero(work.why > SHARED)
     for step in _STEPS:
         if not len(left):
             return
-        around, there = shapely.STRtree(work.shapes).query(work.shapes[left])
-        everyone, too = np.unique(there), np.isin(there, left)
-        free = np.isin(everyone, left)
-        team = teams(len(left), np.column_stack([around[too], np.searchsorted(left, there[too])]))
-        before, was = work.shapes[left], work.deviation[left]
-        made = simplify_together(work.shapes[everyone], free, step * rules.tolerance)
-        good = take(work, left, made, rules, shapely.is_valid(made) & ~shapely.is_empty(made))
-        bad = np.union1d(_overlapping(work, left, rules.tolerance), left[~good])
-        good = ~np.isin(team, team[np.isin(left, bad)])  # who share walls do so together, or not at all
-        work.shapes[left[~good]], work.deviation[left[~good]] = before[~good], was[~good]
-        work.why[left[good]] = THINNED
-        left = left[~good]
+        everyone = np.unique(shapely.STRtree(work.shapes).query(work.shapes[left])[1])
+        free, fixed = np.isin(everyone, left), np.zeros(len(everyone), bool)
+        before, was = work.shapes[everyone], work.deviation[everyone]
+        for _ in range(_ROUNDS):
+            made = simplify_together(before, free, step * rules.tolerance, fixed)
+            new = np.array([one is not other for one, other in zip(made, before, strict=True)], bool)
+            good = take(work, everyone, made, rules, new & shapely.is_valid(made) & ~shapely.is_empty(made)) | ~new
+            good &= ~np.isin(everyone, _overlapping(work, everyone[new], rules.tolerance))
+            if good.all():
+                break
+            work.shapes[everyone], work.deviation[everyone] = before, was
+            fixed |= ~good
+        else:
+            fixed[:] = True
+        done = everyone[free & ~fixed]
+        work.why[done[work.why[done] == CROWDED]] = THINNED
+        left = everyone[free & fixed]
 
 
 def _own_up(work: Work) -> None:
@@ -126,25 +134,21 @@ def _own_up(work: Work) -> None:
     for method, step in _TURNS.items():
         mine = np.flatnonzero((work.why == REGULAR) & (work.method == method))
         if len(mine):
-            rings, owner = shapely.get_rings(work.shapes[mine], return_index=True)
-            turn, ring = _turn(rings)
-            odd = np.abs(turn - step * np.round(turn / step)) > _ODD
-            work.why[mine[np.unique(owner[ring[odd]])]] = SHARED
+            _, xy, (ends, polygon_ends) = shapely.to_ragged_array(work.shapes[mine])
+            turn, ring = _turn(xy, ends)
+            odd = ring[np.abs(turn - step * np.round(turn / step)) > _ODD]
+            work.why[mine[np.searchsorted(polygon_ends, odd, side="right") - 1]] = SHARED
 
 
-def _turn(rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turn(xy: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far rings turn at each of their vertices, in radians, and of which ring it is."""
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    first = np.flatnonzero(np.diff(ring, prepend=-1))
-    last = np.append(first[1:], len(ring)) - 1  # repeats the first
-    step = np.diff(xy, axis=0, append=xy[:1])
-    ahead = np.delete(step, last, axis=0)  # from each vertex to the next
+    last, count = ends[1:] - 1, np.diff(ends) - 1  # the last vertex repeats the first
+    ahead = np.delete(np.diff(xy, axis=0, append=xy[:1]), last, axis=0)  # from each vertex to the next
     before = np.roll(ahead, 1, axis=0)
-    count = last - first
     start = np.cumsum(count) - count
     before[start] = ahead[start + count - 1]
     cross = before[:, 0] * ahead[:, 1] - before[:, 1] * ahead[:, 0]
-    return np.arctan2(cross, (before * ahead).sum(axis=1)), np.delete(ring, last)
+    return np.arctan2(cross, (before * ahead).sum(axis=1)), np.repeat(np.arange(len(count)), count)
 
 
 def _share_walls(work: Work, pairs: np.ndarray, rules: Rules) -> None:

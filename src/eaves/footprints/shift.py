@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
-from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import KDTree
+
+from eaves.errors import SettingsError
 
 SURE = 2.0  # in rows of equal houses, two fifths of them changed, wrong shifts stay below 1.5
 _LEAST_SHARE = 0.1  # of the buildings that have to agree
@@ -22,6 +23,9 @@ _LIKE = 0.1  # sides of the same building differ by less, or by less than the to
 _NEAR = 1.5  # tolerances between the centres of the same building in its two drawings
 _CANDIDATES = 8
 _ROUNDS = 4
+_MOST = 1e6  # tolerances in the largest shift
+_BLUR, _PEAK = 4, 2  # cells around one whose votes count for it, and among which a peak is the highest
+_AT_ONCE = 10_000  # buildings whose neighbours are in memory
 
 
 class Shift(NamedTuple):
@@ -65,12 +69,21 @@ def estimate_shift(old: Any, new: Any, *, max_shift: float = 15.0, tolerance: fl
     Returns:
         The shift that most buildings agree with. Look at ``sure`` before using it.
 
+    Raises:
+        SettingsError: ``max_shift`` is more than a million times ``tolerance``, or one of them is negative.
+
     Example:
         >>> old = [shapely.box(x, y, x + 6 + y / 20, y + 9) for x in range(0, 200, 11) for y in range(0, 90, 17)]
         >>> found = estimate_shift(old, [shapely.affinity.translate(each, 8, -3) for each in old])
         >>> round(found.dx, 3), round(found.dy, 3), found.agree, found.sure
         (8.0, -3.0, 114, True)
     """
+    if not (0 < tolerance < np.inf and 0 <= max_shift <= _MOST * tolerance):
+        raise SettingsError(
+            "a largest shift of at most a million tolerances",
+            f"{max_shift:g} with a tolerance of {tolerance:g}",
+            "take a smaller shift, or a larger tolerance",
+        )
     offsets, voter = _votes(old, new, max_shift, tolerance)
     few = min(len(old), len(new))
     near = _NEAR * tolerance
@@ -106,13 +119,18 @@ def _votes(old: Any, new: Any, max_shift: float, tolerance: float) -> tuple[np.n
         return np.empty((0, 2)), np.empty(0, np.intp)
     centers = [shapely.get_coordinates(shapely.centroid(each)) for each in shapes]
     reach = max_shift + _NEAR * tolerance
-    pairs = KDTree(centers[0]).sparse_distance_matrix(KDTree(centers[1]), reach, output_type="ndarray")
-    i, j = pairs["i"], pairs["j"]
-    like = np.ones(len(i), bool)
-    for one, other in zip(*(_sides(each).T for each in shapes), strict=True):
-        apart = np.abs(one[i] - other[j])
-        like &= apart <= np.maximum(tolerance, _LIKE * np.maximum(one[i], other[j]))
-    i, j = i[like], j[like]
+    sides, tree = [_sides(each).T for each in shapes], KDTree(centers[1])
+    found = []
+    for start in range(0, len(centers[0]), _AT_ONCE):
+        some = KDTree(centers[0][start : start + _AT_ONCE])
+        pairs = some.sparse_distance_matrix(tree, reach, output_type="ndarray")
+        i, j = pairs["i"] + start, pairs["j"]
+        like = np.ones(len(i), bool)
+        for one, other in zip(*sides, strict=True):
+            apart = np.abs(one[i] - other[j])
+            like &= apart <= np.maximum(tolerance, _LIKE * np.maximum(one[i], other[j]))
+        found.append((i[like], j[like]))
+    i, j = (np.concatenate(part) for part in zip(*found, strict=True))
     return centers[1][j] - centers[0][i], i
 
 
@@ -123,14 +141,36 @@ def _sides(shapes: np.ndarray) -> np.ndarray:
 
 
 def _peaks(offsets: np.ndarray, max_shift: float, tolerance: float) -> np.ndarray:
-    """Offsets with the most votes around them, and none at all, ``(k, 2)``."""
+    """Offsets with the most votes around them, and none at all, ``(k, 2)``.
+
+    Only cells with votes are looked at, so that memory grows with the votes and not with the ground that they lie on.
+    """
     cell = tolerance / 2
     half = int(np.ceil(max_shift / cell)) + 2
-    place = np.rint(offsets / cell).astype(int) + half
-    inside = ((place >= 0) & (place <= 2 * half)).all(axis=1)
-    votes = np.zeros((2 * half + 1, 2 * half + 1))
-    np.add.at(votes, tuple(place[inside].T), 1)
-    votes = gaussian_filter(votes, 1.0, mode="constant")
-    tops = np.argwhere((votes == maximum_filter(votes, size=5)) & (votes > 0))
-    tops = tops[np.argsort(-votes[tuple(tops.T)], kind="stable")][:_CANDIDATES]
-    return np.concatenate([(tops - half) * cell, np.zeros((1, 2))])
+    place = np.rint(offsets / cell).astype(np.int64)
+    place = place[(np.abs(place) <= half).all(axis=1)]
+    wide = 2 * (half + _BLUR) + 1  # with a rim, so that no neighbour is taken for one in another row
+    cells, count = np.unique((place[:, 0] + half + _BLUR) * wide + place[:, 1] + half + _BLUR, return_counts=True)
+    near = np.arange(-_BLUR, _BLUR + 1)
+    weights = np.exp(-(near**2) / 2)
+    weights /= weights.sum()
+    votes = np.zeros(len(cells))
+    for dx, across in zip(near, weights, strict=True):
+        for dy, along in zip(near, weights, strict=True):
+            votes += across * along * _looked_up(cells, count, cells + dx * wide + dy)
+    top = np.ones(len(cells), bool)
+    for dx in range(-_PEAK, _PEAK + 1):
+        for dy in range(-_PEAK, _PEAK + 1):
+            top &= votes >= _looked_up(cells, votes, cells + dx * wide + dy)
+    tops = np.flatnonzero(top)
+    tops = tops[np.argsort(-votes[tops], kind="stable")][:_CANDIDATES]
+    found = np.column_stack(np.divmod(cells[tops], wide)) - (half + _BLUR)
+    return np.concatenate([found * cell, np.zeros((1, 2))])
+
+
+def _looked_up(cells: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Values of cells, which are in rising order; zero of those that are not among them."""
+    if not len(cells):
+        return np.zeros(len(wanted))
+    at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+    return np.where(cells[at] == wanted, values[at], 0)

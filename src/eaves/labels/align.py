@@ -239,7 +239,7 @@ def _move(geometries: Any, crs: Any, grid: GeoBox, field: Field, reach_px: float
     """Geometries with those near the grid moved, and every one's shift at its middle in pixels, ``(n, 2)``."""
     result = np.array(geometries, dtype=object)
     elsewhere = grid.crs is not None and crs != grid.crs.proj
-    on_grid = project(result, crs, grid.crs) if elsewhere else result
+    on_grid = project(result, crs, grid.crs, strict=False) if elsewhere else result
     rows, cols = grid.shape
     with np.errstate(invalid="ignore"):  # of what is missing, or too far away for the grid's system
         in_pixels = shapely.transform(on_grid, lambda xy: _apply(~grid.affine, xy))

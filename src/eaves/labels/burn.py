@@ -241,7 +241,7 @@ def _on_grid(geometries: Any, crs: Any, grid: GeoBox) -> tuple[np.ndarray, np.nd
     if crs == grid.crs.proj:
         return there, there
     near = there[_around(there, grid, crs)]
-    moved = project(near, crs, grid.crs)
+    moved = project(near, crs, grid.crs, strict=False)  # what is too far away is nothing on the grid
     return there, moved[np.isfinite(shapely.bounds(moved)).all(axis=1)]
 
 
@@ -249,7 +249,7 @@ def _around(shapes: np.ndarray, grid: GeoBox, crs: Any) -> np.ndarray:
     """Which shapes lie on the grid or up to its own size beside it: only those are worth exact work."""
     edge = shapely.segmentize(_outline(grid), shapely.length(_outline(grid)) / 80)
     if crs != grid.crs:
-        edge = project([edge], grid.crs, crs)[0]
+        edge = project([edge], grid.crs, crs, strict=False)[0]
     left, bottom, right, top = shapely.bounds(edge)
     if not np.isfinite([left, bottom, right, top]).all():
         return np.ones(len(shapes), bool)

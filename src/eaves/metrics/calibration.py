@@ -97,14 +97,14 @@ def calibrate(scores: np.ndarray, right: np.ndarray) -> Calibration:
 
     The curve is the best one that never falls (isotonic regression); each of its steps is mixed with two footprints,
     one of them right, so that few never make sure. How good it is is measured on every fifth footprint in turn, with a
-    curve learned from the others.
+    curve learned from the others. The order of the footprints does not matter.
 
     Args:
         scores: float ``(n,)`` in [0, 1].
         right: Whether each footprint was right, bool ``(n,)``.
 
     Raises:
-        LabelError: There are fewer than 20 footprints, or all are right or wrong.
+        LabelError: There are fewer than 20 footprints, or all are right or wrong; or a score is none.
 
     Example:
         >>> scores = np.linspace(0, 1, 200)
@@ -112,13 +112,15 @@ def calibrate(scores: np.ndarray, right: np.ndarray) -> Calibration:
         >>> curve.error[1] < curve.error[0]
         True
     """
-    scores, right = np.asarray(scores, float), np.asarray(right, bool)
+    scores, right = _checked(scores), np.asarray(right, bool)
     if len(scores) < _FEWEST or right.all() or not right.any():
         raise LabelError(
             f"{_FEWEST} footprints or more, some right and some wrong",
             f"{len(scores)}, {int(right.sum())} of them right",
             "compare a larger area",
         )
+    order = np.lexsort((right, scores))  # files are often sorted, and every fifth of them would then be another
+    scores, right = scores[order], right[order]
     unseen = np.empty(len(scores))
     fold = np.arange(len(scores)) % _FOLDS
     for number in range(_FOLDS):
@@ -135,17 +137,37 @@ def calibrate(scores: np.ndarray, right: np.ndarray) -> Calibration:
     )
 
 
+def _checked(scores: np.ndarray) -> np.ndarray:
+    """Scores as numbers."""
+    try:
+        values = np.asarray(scores, float)
+    except (TypeError, ValueError):
+        raise LabelError("numbers as scores", "something else", "take the scores that eaves extract gives") from None
+    bad = ~((values >= 0) & (values <= 1))
+    if bad.any():
+        missing = int(np.isnan(values).sum())
+        known = values[~np.isnan(values)]
+        extent = f", the others from {known.min():g} to {known.max():g}" if len(known) else ""
+        raise LabelError(
+            "scores from 0 to 1",
+            f"{int(bad.sum())} others among {len(values)}, {missing} of them missing{extent}",
+            "divide percentages by 100, and leave out footprints without a score",
+        )
+    return values
+
+
 def _brier(claims: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean((claims - right) ** 2))
 
 
 def _curve(scores: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Middles of the steps of isotonic regression, and how high each is."""
-    order = np.argsort(scores, kind="stable")
-    steps = isotonic_regression(right[order].astype(float)).blocks
-    counts = np.diff(steps)
-    sums = np.add.reduceat(right[order].astype(float), steps[:-1])
-    middles = np.add.reduceat(scores[order], steps[:-1]) / counts
+    # Equal scores are one place: taken one by one, the regression would climb among them.
+    scores, place = np.unique(scores, return_inverse=True)
+    counts, sums = np.bincount(place).astype(float), np.bincount(place, right)
+    starts = isotonic_regression(sums / counts, weights=counts).blocks[:-1]
+    middles = np.add.reduceat(scores * counts, starts)
+    counts, sums = np.add.reduceat(counts, starts), np.add.reduceat(sums, starts)
     heights = isotonic_regression((sums + _PRIOR / 2) / (counts + _PRIOR), weights=counts).x
-    middles, first = np.unique(middles.round(4), return_index=True)
-    return middles, heights[first]
+    middles, place = np.unique((middles / counts).round(4), return_inverse=True)
+    return middles, np.bincount(place, heights * counts) / np.bincount(place, counts)

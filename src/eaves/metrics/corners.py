@@ -15,7 +15,7 @@ RIGHT_WITHIN_DEG = 1.0
 
 
 def vertices(polygons: Any) -> np.ndarray:
-    """Count the vertices of outer rings; the last coordinate of a ring repeats the first and is none.
+    """Count the vertices of outer rings; a coordinate that repeats the one before it is none, nor the last of a ring.
 
     Courtyards do not count, as in the sources of C-IoU and of the vertex ratio; the parts of a multipolygon do.
 
@@ -32,7 +32,7 @@ def vertices(polygons: Any) -> np.ndarray:
         >>> vertices([shapely.box(0, 0, 1, 1)]).tolist()
         [4]
     """
-    shapes = valid_polygons(polygons, "polygons")
+    shapes = shapely.remove_repeated_points(valid_polygons(polygons, "polygons"))
     parts, owner = shapely.get_parts(shapes, return_index=True)
     each = shapely.get_num_coordinates(shapely.get_exterior_ring(parts)) - 1
     return np.bincount(owner, each, len(shapes)).astype(np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import shapely
 from numba import njit
 
 from eaves.errors import LabelError
@@ -20,8 +21,9 @@ def polis(predictions: Any, references: Any) -> np.ndarray:
     """Return the PoLiS distance of pairs of polygons: the first with the first, and so on.
 
     Half the mean distance from one's vertices to the other's outline, and half of the same the other way round. Each
-    vertex counts once: that the last coordinate of a ring repeats the first makes no further vertex. Outlines are all
-    rings: a courtyard that one side lacks counts as far as its vertices lie from the other's nearest ring.
+    vertex counts once: a coordinate that repeats the one before it, as the last of a ring does the first, makes no
+    further vertex. Outlines are all rings: a courtyard that one side lacks counts as far as its vertices lie from the
+    other's nearest ring.
 
     Args:
         predictions: Polygons and multipolygons in a metric plane, ``(n,)``.
@@ -34,14 +36,13 @@ def polis(predictions: Any, references: Any) -> np.ndarray:
         LabelError: A geometry is missing, empty, invalid or no polygon, or the two sides are not as many.
 
     Example:
-        >>> import shapely
         >>> polis([shapely.box(1, 0, 11, 10)], [shapely.box(0, 0, 10, 10)]).tolist()  # 2 of 4 vertices are 1 off
         [0.5]
     """
     one, other = valid_polygons(predictions, "predictions"), valid_polygons(references, "references")
     if len(one) != len(other):
         raise LabelError("a reference for each prediction", f"{len(one)} and {len(other)}", "pass matched pairs")
-    a, b = pack(one), pack(other)
+    a, b = (pack(shapely.remove_repeated_points(side)) for side in (one, other))
     return (_mean_distances(*a, *b) + _mean_distances(*b, *a)) / 2
 
 

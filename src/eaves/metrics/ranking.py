@@ -69,7 +69,10 @@ def rank(scores: Any, count: int) -> np.ndarray:
     """
     if scores is None:
         return np.arange(count)
-    values = np.asarray(scores, dtype=float)
+    try:
+        values = np.asarray(scores, dtype=float)
+    except (TypeError, ValueError):
+        raise LabelError(f"a score for each of {count} predictions", "no numbers", "pass numbers, or none") from None
     if values.shape != (count,) or np.isnan(values).any():
         raise LabelError(
             f"a score for each of {count} predictions",

@@ -15,7 +15,8 @@ from eaves.exchange.atomic import check_writable, whole_file
 from eaves.exchange.vectors import read_vectors
 from eaves.metrics import Calibration, calibrate, reliability
 from eaves.show import reliability_figure
-from eaves.workflows.matching import common_system, match_objects
+from eaves.workflows.matching import common_system, match_objects, read_area
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 
 
@@ -56,21 +57,22 @@ def calibrate_scores(
         min_area_m2: Smaller objects are left out on both sides.
 
     Raises:
-        LabelError: There is no column ``score``, there are fewer than 20 footprints, or all are right or wrong.
-        OutputError: ``out`` cannot be written.
+        LabelError: There is no column ``score`` of numbers from 0 to 1, there are fewer than 20 footprints, or all are
+            right or wrong; or the layers and the AOI have no common system.
+        OutputError: ``out`` cannot be written, or is the figure's name.
 
     Example:
         >>> calibrate_scores("found.gpkg", "reference.gpkg", "calibration.json").curve.error  # doctest: +SKIP
     """
     out = Path(out)
+    figure = out.with_suffix(".png")
+    check_apart([out, figure], [prediction, reference, aoi])
     check_writable(out)
     found, wanted = read_vectors(prediction), read_vectors(reference)
     if "score" not in found:
         raise LabelError(f"a column 'score' in {prediction}", ", ".join(found.columns), "take footprints of Eaves")
     found, wanted = common_system(found, wanted, str(prediction), str(reference))
-    area = None if aoi is None else read_vectors(aoi)
-    if area is not None and area.crs != found.crs and found.crs is not None:
-        area = area.to_crs(found.crs)
+    area = None if aoi is None else read_area(aoi, found.crs)
     matched = match_objects(found, wanted, area, iou, min_area_m2)
     right = np.zeros(len(matched.found), bool)
     right[matched.matches.pred_index] = True
@@ -81,7 +83,6 @@ def calibrate_scores(
     note = provenance("calibrate", inputs, {"iou": iou, "min_area_m2": min_area_m2})
     with whole_file(out) as partial:
         partial.write_text(json.dumps(curve.model_dump() | {"provenance": note}, indent=1), encoding="utf-8")
-    figure = out.with_suffix(".png")
     reliability_figure(reliability(scores, right), reliability(curve.apply(scores), right), figure)
     return Calibrated(curve, out, figure)
 

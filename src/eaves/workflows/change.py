@@ -21,7 +21,16 @@ from eaves.footprints import CHANGES, Changes, Shift, compare_footprints, estima
 from eaves.progress import OnProgress, ignore
 from eaves.workflows.change_ground import Plane
 from eaves.workflows.change_summary import Side, tell_notes, tell_shift, write_summary
-from eaves.workflows.change_years import Year, common_ground, extract_year, one_plane, read_year, warn_of_extent
+from eaves.workflows.change_years import (
+    Year,
+    common_ground,
+    extract_year,
+    one_plane,
+    read_year,
+    still_valid,
+    warn_of_extent,
+)
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 
 _RASTERS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt")
@@ -82,7 +91,7 @@ def change_footprints(
 
     The layer has one row a building, in the new layer's CRS: ``change``; ``kind`` (of the altered: extended, reduced,
     rebuilt; of the unchanged: merged, split or regrouped, where the years map one building differently); ``old_id`` and
-    ``new_id`` (numbers of features from 1 on, separated by commas); ``old_count`` and ``new_count``; ``iou``;
+    ``new_id`` (numbers of features in their files, separated by commas); ``old_count`` and ``new_count``; ``iou``;
     ``area_old_m2``, ``area_new_m2``, ``area_change_m2``, ``gained_m2``, ``lost_m2``; ``moved_m``. Its geometry is the
     new one; of removed buildings the old one, moved by the shift.
 
@@ -115,7 +124,7 @@ def change_footprints(
         SettingsError: Scenes without a model or a model without scenes, or a setting outside its range.
         SceneError: A scene cannot be read, or does not fit the model.
         ModelFileError: The model file is damaged.
-        OutputError: A result cannot be written.
+        OutputError: A result cannot be written, or is one of the inputs, or summary and layer are one file.
 
     Warns:
         EavesWarning: Nothing says which ground both layers cover; or the shift is not sure.
@@ -126,6 +135,7 @@ def change_footprints(
     place = Path(str(out).partition("?")[0].rpartition("/")[2]) if is_database(out) else Path(out)
     page = place.with_suffix(".html") if summary is None else Path(summary)
     _check(old, new, out, model, tolerance_m, min_change_m2, max_shift_m)
+    check_apart([out, page], [old, new, model, aoi])
     check_layer(out)
     check_writable(page)
     options: dict[str, Any] = {"threshold": threshold, "min_area_m2": min_area_m2, "nodata": nodata, "bands": bands}
@@ -142,7 +152,7 @@ def change_footprints(
     shift = estimate_shift(*shapes, max_shift=max_shift_m, tolerance=tolerance_m)
     aligned = align and shift.sure
     by = (shift.dx, shift.dy) if aligned else (0.0, 0.0)
-    shapes[0] = np.asarray(shapely.transform(shapes[0], lambda xy: xy + by), dtype=object)
+    shapes[0] = still_valid(np.asarray(shapely.transform(shapes[0], lambda xy: xy + by), dtype=object))
     area = common_ground(years, plane, by, aoi)
     if area is None:
         warn_of_extent(*shapes, tolerance_m)
@@ -192,6 +202,7 @@ def _check(old: Any, new: Any, out: Any, model: Any, tolerance_m: float, min_cha
             f"{tolerance_m}, {max_m} and {min_change_m2}",
             "change them",
         )
+    estimate_shift([], [], max_shift=max_m, tolerance=tolerance_m)  # refuses what it cannot look through
     rasters = [path for path in (old, new) if str(path).lower().endswith(_RASTERS)]
     if model is None and rasters:
         raise SettingsError("a model to find the buildings of scenes", f"{rasters[0]} alone", "add --model")
@@ -225,7 +236,7 @@ def _table(changes: Changes, years: list[Year], shapes: list[np.ndarray], plane:
             geometry[at] = ours[which[0]] if len(which) == 1 else shapely.union_all(ours[which])
     gone = np.flatnonzero(changes.change == "removed")
     back = [shapes[0][members[0][at][0]] for at in gone]  # a removed building is one polygon
-    geometry[gone] = plane.give(back, crs) if len(gone) else back
+    geometry[gone] = still_valid(plane.give(back, crs)) if len(gone) else back
     length, square = ("px", "px") if plane.crs is None else ("m", "m2")
     columns = {
         "change": pd.Series(changes.change, dtype="str"),

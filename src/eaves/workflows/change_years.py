@@ -13,9 +13,10 @@ import shapely
 
 from eaves.errors import EavesWarning, LabelError
 from eaves.exchange.mending import mend
-from eaves.exchange.vectors import read_vectors
+from eaves.exchange.vectors import read_features
 from eaves.scene import Scene, metric_crs
 from eaves.workflows.change_ground import Plane, imaged_area
+from eaves.workflows.matching import read_area
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class Year(NamedTuple):
     Attributes:
         path: What it was read from: its layer, or its scene.
         table: Its buildings, single polygons.
-        ids: Number of the feature that each is of, from 1 on, int64 ``(n,)``.
+        ids: Number of the feature that each is of, in its file, int64 ``(n,)``.
         scene: Its image, or none.
     """
 
@@ -42,10 +43,11 @@ def read_year(path: str | Path) -> Year:
     Raises:
         LabelError: It cannot be read, or holds lines.
     """
-    table = read_vectors(path)
+    table = read_features(path)  # its index is the numbers, whatever was dropped
     if len(table) and (shapely.get_dimensions(table.geometry.to_numpy()) != 2).any():
         raise LabelError(f"polygons in {path}", "lines", "choose the layer of buildings")
-    numbers = gpd.GeoDataFrame({"number": np.arange(1, len(table) + 1)}, geometry=table.geometry, crs=table.crs)
+    shapes, numbers = table.geometry.to_numpy(), table.index.to_numpy(np.int64)
+    numbers = gpd.GeoDataFrame({"number": numbers}, geometry=shapes, crs=table.crs)
     single = gpd.GeoDataFrame(numbers.explode(ignore_index=True))
     return Year(path, single, single["number"].to_numpy())
 
@@ -78,7 +80,7 @@ def one_plane(old: Year, new: Year) -> tuple[Plane, list[np.ndarray]]:
     """Return where lengths are measured, and the buildings of both years there, object ``(n,)`` each.
 
     Raises:
-        LabelError: One has a CRS and the other none, or they lie at different places.
+        LabelError: One has a CRS and the other none, they lie at different places, or one does not lie in its CRS.
     """
     systems = old.table.crs, new.table.crs
     if (systems[0] is None) != (systems[1] is None):
@@ -96,10 +98,7 @@ def one_plane(old: Year, new: Year) -> tuple[Plane, list[np.ndarray]]:
         plane = Plane(metric_crs(new.scene.crs, *middle[:2]))
     shapes = []
     for year in (old, new):
-        moved = plane.take(year.table.geometry.to_numpy().copy(), year.table.crs)
-        broken = ~shapely.is_valid(moved)  # rounding can make corners touch
-        moved[broken] = mend(moved[broken], year.ids[broken]).geometries
-        shapes.append(moved)
+        shapes.append(still_valid(plane.take(year.table.geometry.to_numpy().copy(), year.table.crs)))
     if len(filled) == 2:
         boxes = [np.reshape(shapely.total_bounds(each), (2, 2)) for each in shapes]
         if (boxes[0][0] > boxes[1][1]).any() or (boxes[1][0] > boxes[0][1]).any():
@@ -109,6 +108,15 @@ def one_plane(old: Year, new: Year) -> tuple[Plane, list[np.ndarray]]:
                 "check the files and their CRSs",
             )
     return plane, shapes
+
+
+def still_valid(shapes: np.ndarray) -> np.ndarray:
+    """Return polygons that were valid before they were moved; rounding can make corners touch."""
+    broken = np.flatnonzero(~shapely.is_valid(shapes))
+    if len(broken):
+        shapes = shapes.copy()
+        shapes[broken] = mend(shapes[broken], broken).geometries
+    return shapes
 
 
 def _name(crs: Any) -> str:
@@ -135,14 +143,10 @@ def common_ground(
     areas = []
     for year, moved in zip(years, (by, (0.0, 0.0)), strict=True):
         if year.scene is not None:
-            areas.append(shapely.transform(imaged_area(year.scene, plane), lambda xy, moved=moved: xy + moved))
+            area = shapely.transform(imaged_area(year.scene, plane), lambda xy, moved=moved: xy + moved)
+            areas.extend(still_valid(np.array([area], dtype=object)))
     if aoi is not None:
-        drawn = read_vectors(aoi)
-        if (drawn.crs is None) != (plane.crs is None):
-            raise LabelError(
-                "an AOI in the system of the layers", f"{'no' if drawn.crs is None else 'a'} CRS", "assign it"
-            )
-        areas.append(shapely.union_all(plane.take(drawn.geometry.to_numpy(), drawn.crs)))
+        areas.append(shapely.union_all(still_valid(read_area(aoi, plane.crs).geometry.to_numpy())))
     if not areas:
         return None
     area = areas[0]

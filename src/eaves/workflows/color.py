@@ -13,6 +13,7 @@ from eaves.exchange.vectors import check_layer, read_vectors, write_vectors
 from eaves.labels import overlap
 from eaves.labels.colors import check_color, color_index, roof_colors
 from eaves.scene import Scene
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 
 
@@ -63,6 +64,7 @@ def color_footprints(
         >>> color_footprints("footprints.gpkg", "ortho.tif", "blue.gpkg", only="blue").number  # doctest: +SKIP
     """
     out = Path(out)
+    check_apart([out], [layer, scene])
     check_layer(out)
     if only is not None:
         check_color(only)

@@ -22,8 +22,17 @@ from eaves.labels import UNKNOWN, LabelLayer
 from eaves.metrics import CocoReport, check_coco, coco_report, measure_outlines, object_report, outline_report
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene import Scene, ground_gsd_m, metric_crs, window_grid
+from eaves.workflows.change_ground import Plane, imaged_area
 from eaves.workflows.evaluate_classes import evaluate_classes
-from eaves.workflows.matching import Matched, common_system, match_objects, match_table, read_footprints
+from eaves.workflows.matching import (
+    Matched,
+    common_system,
+    match_objects,
+    match_table,
+    moved_to,
+    read_area,
+    read_footprints,
+)
 from eaves.workflows.overlay import draw_overlay
 from eaves.workflows.provenance import provenance
 from eaves.workflows.scoring import (
@@ -131,10 +140,14 @@ def evaluate_footprints(
             boundary_m=boundary_m,
             on_progress=on_progress,
         )
+    if not 0 < iou <= 1:
+        raise SettingsError("an --iou above 0, at most 1", f"{iou}", "leave it at 0.5")
+    if gsd_m is not None and not gsd_m > 0:
+        raise SettingsError("a --gsd-m above 0", f"{gsd_m}", "give metres, such as 0.3")
     if coco:
         check_coco()
     wanted = read_vectors(reference)
-    area = None if aoi is None else read_vectors(aoi)
+    area = None if aoi is None else read_area(aoi, wanted.crs)
     opened = None if scene is None else Scene(scene, nodata=nodata)
     if opened is not None and gsd_m is not None:
         opened = opened.at(gsd_m)
@@ -147,6 +160,7 @@ def evaluate_footprints(
     else:
         found, invalid = _trace(scores, threshold, min_area_m2, parting), 0
     found, wanted = common_system(found, wanted, str(prediction), str(reference))
+    area = None if area is None else moved_to(area, wanted.crs)
     every = found
     if min_score is not None:
         if not 0 <= min_score <= 1:
@@ -156,8 +170,6 @@ def evaluate_footprints(
                 "footprints with a column 'score' for --min-score", str(prediction), "leave it out, or use --threshold"
             )
         found = gpd.GeoDataFrame(found[found["score"] >= min_score].reset_index(drop=True))
-    if area is not None and area.crs != wanted.crs and wanted.crs is not None:
-        area = area.to_crs(wanted.crs)
     if scores is not None:
         grid, pixel_m = scores.grid, map_gsd_m(scores)
     elif opened is not None:
@@ -179,10 +191,12 @@ def evaluate_footprints(
         if drawn is not tally:
             drawn.push(truth, outlined)
         on_progress(Progress("compare", int(window.row_off + window.height), int(grid.shape[0]), "rows"))
-    matched = ranked = match_objects(found, wanted, area, iou, min_area_m2)
+    ground = opened if scores is None or opened is not None else Scene(prediction)
+    known = area if ground is None else _shown(ground, area, wanted.crs)
+    matched = ranked = match_objects(found, wanted, known, iou, min_area_m2)
     report = object_report(matched.matches)
     if min_score is not None:
-        ranked = match_objects(every, wanted, area, iou, min_area_m2)
+        ranked = match_objects(every, wanted, known, iou, min_area_m2)
         precisions = object_report(ranked.matches)
         report = report.model_copy(update={name: getattr(precisions, name) for name in ("ap", "ap50", "ap75")})
     side, unit_m = plane_of(grid, pixel_m)
@@ -252,8 +266,23 @@ def _grid_around(layer: gpd.GeoDataFrame, gsd_m: float) -> GeoBox:
     if layer.crs is None:
         return GeoBox.from_bbox((left, bottom, right, top), crs=None, resolution=1)
     local = metric_crs(layer.crs, (left + right) / 2, (bottom + top) / 2)
-    west, south, east, north = layer.to_crs(local).total_bounds
+    west, south, east, north = moved_to(layer, local).total_bounds
     return GeoBox.from_bbox((west, south, east, north), crs=local.to_wkt(), resolution=gsd_m)
+
+
+def _shown(scene: Scene, area: gpd.GeoDataFrame | None, crs: Any) -> gpd.GeoDataFrame:
+    """The ground that a scene shows, inside an area of interest.
+
+    Raises:
+        LabelError: There is none.
+    """
+    shown = moved_to(gpd.GeoDataFrame(geometry=[imaged_area(scene, Plane())], crs=scene.crs), crs)
+    if area is not None:
+        common = shapely.intersection(shown.geometry.iloc[0], shapely.union_all(area.geometry.to_numpy()))
+        shown = gpd.GeoDataFrame(geometry=[common], crs=crs)
+    if shown.geometry.iloc[0].is_empty:
+        raise LabelError("ground that the scene shows inside the AOI", "none", "check the files and their CRSs")
+    return shown
 
 
 def _windows(grid: GeoBox, scores: ScoreMap | None) -> Iterator[tuple[Window, np.ndarray | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +26,7 @@ from eaves.workflows.calibrate import open_calibration, with_confidence
 from eaves.workflows.color import of_one, open_colors, with_colors
 from eaves.workflows.jobs import Job, prepare
 from eaves.workflows.objects import ObjectBuilder
+from eaves.workflows.paths import check_apart
 from eaves.workflows.refiners import open_refiner, refine_job
 from eaves.workflows.regularize import Regularity, check_method, count_shapes, regularize_table
 from eaves.workflows.vectorize import FootprintBuilder, Footprints, Separate
@@ -126,7 +128,14 @@ def extract_footprints(
         raise SettingsError(f"one scene for a file {SUFFIX}", f"{len(paths)}", "extract them one by one")
     if refine_changes and refine is None:
         raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
+    check_apart([out, scores], [*paths, model, refine, calibration])
     (check_writable if out.name.endswith(SUFFIX) else check_layer)(out)
+    if method is None and tolerance_m != 1.0:
+        raise SettingsError(
+            "a --method for --tolerance-m", f"{tolerance_m} alone", "add --method auto, or leave it out"
+        )
+    if date is not None and not _is_day(date):
+        raise SettingsError("a day such as 2026-05-31", repr(date), "write year, month and day")
     curve = None if calibration is None else open_calibration(calibration)
     if scores is not None:
         check_writable(Path(scores))
@@ -200,6 +209,13 @@ def extract_footprints(
         write_vectors(table, out, metadata=note, style=qgis_style("footprints"))
     shapes = (0, None) if how is None else count_shapes(table)
     return Footprints(out, len(table), dropped, filled, covered, other, *shapes)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return str(datetime.date.fromisoformat(text)) == text
+    except ValueError:
+        return False
 
 
 def _builder(job: Job, parting: dict[str, Any], **settings: Any) -> FootprintBuilder | ObjectBuilder:

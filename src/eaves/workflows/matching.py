@@ -15,7 +15,7 @@ import shapely
 from eaves.errors import EavesWarning, LabelError
 from eaves.exchange.vectors import read_vectors
 from eaves.metrics import Matches, OutlineMeasures, inside_aoi, match
-from eaves.scene import metric_crs
+from eaves.scene import metric_crs, project
 
 _MENDED = re.compile(r"(\d+) (?:invalid mended|without extent or beyond mending dropped)")  # notes of reading
 
@@ -48,13 +48,12 @@ def common_system(
         wanted_name: As ``found_name``.
 
     Raises:
-        LabelError: One has a CRS and the other none, or they do not overlap.
+        LabelError: One has a CRS and the other none, they do not overlap, or one does not lie in its CRS.
     """
     if (found.crs is None) != (wanted.crs is None):
         bare = found_name if found.crs is None else wanted_name
         raise LabelError("two layers with a CRS, or two in pixels", f"no CRS in {bare}", "assign it its CRS")
-    if found.crs is not None and wanted.crs != found.crs:
-        wanted = wanted.to_crs(found.crs)
+    wanted = moved_to(wanted, found.crs)
     extents = [layer.total_bounds for layer in (found, wanted) if len(layer)]
     if len(extents) == 2 and ((extents[0][:2] > extents[1][2:]) | (extents[1][:2] > extents[0][2:])).any():
         raise LabelError(
@@ -63,6 +62,34 @@ def common_system(
             "check the files and their CRSs",
         )
     return found, wanted
+
+
+def moved_to(layer: gpd.GeoDataFrame, crs: Any) -> gpd.GeoDataFrame:
+    """Return a layer in another system; one without a CRS as it is.
+
+    Raises:
+        LabelError: It does not lie in its CRS.
+    """
+    if crs is None or layer.crs is None or layer.crs == crs:
+        return layer
+    shapes = project(layer.geometry.to_numpy(), layer.crs, crs)
+    return gpd.GeoDataFrame(layer.set_geometry(shapes, crs=crs))
+
+
+def read_area(aoi: str | Path, crs: Any) -> gpd.GeoDataFrame:
+    """Read an area of interest, in the system of the layers.
+
+    Args:
+        aoi: Polygons.
+        crs: Of the layers, or none.
+
+    Raises:
+        LabelError: It cannot be read, or one of the two has a CRS and the other none.
+    """
+    area = read_vectors(aoi)
+    if (area.crs is None) != (crs is None):
+        raise LabelError("an AOI in the system of the layers", f"{'no' if area.crs is None else 'a'} CRS", "assign it")
+    return moved_to(area, crs)
 
 
 def match_objects(
@@ -85,8 +112,8 @@ def match_objects(
     if crs is not None and both:
         left, bottom, right, top = both[0].total_bounds
         local = metric_crs(crs, (left + right) / 2, (bottom + top) / 2)
-        found, wanted = found.to_crs(local), wanted.to_crs(local)
-        area = None if area is None else area.to_crs(local)
+        found, wanted = moved_to(found, local), moved_to(wanted, local)
+        area = None if area is None else moved_to(area, local)
     found, wanted = _single(found), _single(wanted)
     if area is not None:
         inside = shapely.union_all(area.geometry.to_numpy())

@@ -15,6 +15,7 @@ from eaves.predict import LEAST_SCORE, Layout, Tta
 from eaves.progress import OnProgress, ignore
 from eaves.workflows.jobs import prepare
 from eaves.workflows.objects import ObjectBuilder
+from eaves.workflows.paths import check_apart
 from eaves.workflows.refiners import open_refiner, refine_job
 
 
@@ -103,6 +104,7 @@ def predict_scores(
         raise SettingsError("a score map that ends in .tif", str(out), "change the name")
     if refine_changes and refine is None:
         raise SettingsError("a refiner for its settings", f"{', '.join(refine_changes)} alone", "add --refine")
+    check_apart([out], [scene, model, refine])
     check_writable(out)
     job = prepare(
         "predict",

@@ -13,6 +13,7 @@ from eaves.exchange.scoremap import open_scores
 from eaves.predict import stream_refined
 from eaves.progress import OnProgress, ignore
 from eaves.scene import Scene
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 from eaves.workflows.refiners import open_refiner, score_scene
 
@@ -84,6 +85,7 @@ def refine_scores(
     out = Path(out)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise SettingsError("a score map that ends in .tif", str(out), "change the name")
+    check_apart([out], [scene, scores, refiner])
     check_writable(out)
     opened = open_refiner(refiner, changes, device=device)
     given = open_scores(scores, scale)

@@ -21,6 +21,7 @@ from eaves.footprints import Regularized, Shape, bundles, regularize, with_shape
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene.grid import metric_crs, project
 from eaves.scene.plane import MetricPlane, regions
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 
 _BUNDLE = 10_000
@@ -75,8 +76,8 @@ def regularize_table(
 ) -> gpd.GeoDataFrame:
     """Make the footprints of a table regular.
 
-    Those of one ``class`` are made regular together. What a column says of the shape follows the new one; added are
-    ``status`` (0 regular; 1 not possible within the tolerance, kept nearly as it was), ``status_text``, ``shape`` (the
+    What a column says of the shape follows the new one; added are
+    ``status`` (0 regular; 1 not possible within the tolerance, kept nearly as it was), ``status_text``, ``method`` (the
     method that gave it, empty with status 1), ``deviation_m`` (the greatest distance between the outlines, both ways)
     and ``iou_with_traced``.
 
@@ -96,31 +97,21 @@ def regularize_table(
         raise LabelError("polygons", f"{int(odd.sum())} features of another kind", "take them out of the layer")
     plane = MetricPlane(geometry, table.crs, unit_m or 1.0)
     flat = plane.there(geometry)
-    parts = table["class"].astype(str).to_numpy() if "class" in table else np.full(len(table), "")
-    columns: dict[str, np.ndarray] = {
-        "status": np.zeros(len(table), np.int16),
-        "status_text": np.full(len(table), "", object),
-        "shape": np.full(len(table), "", object),
-        "deviation_m": np.zeros(len(table)),
-        "iou_with_traced": np.zeros(len(table)),
+    made = _regular(flat, how, workers)
+    back = shapely.orient_polygons(plane.back(made.polygons))
+    broken = ~shapely.is_valid(back)  # corners so near each other that the map's numbers cannot tell them apart
+    back[broken] = geometry[broken]
+    columns: dict[str, Any] = {
+        "status": np.where(broken, 1, made.status).astype(np.int16),
+        "status_text": np.where(broken, "as traced: too small for the map's numbers", made.reason),
+        "method": np.where(broken, "", made.method),
+        "deviation_m": np.where(broken, 0.0, made.deviation.round(3)),
+        "iou_with_traced": np.where(broken, 1.0, made.iou.round(4)),
     }
-    shapes = geometry.copy()
-    for name in np.unique(parts):
-        mine = np.flatnonzero(parts == name)
-        made = _regular(flat[mine], how, workers)
-        back = shapely.orient_polygons(plane.back(made.polygons))
-        broken = ~shapely.is_valid(back)  # corners so near each other that the map's numbers cannot tell them apart
-        back[broken] = geometry[mine[broken]]
-        shapes[mine] = back
-        columns["status"][mine] = np.where(broken, 1, made.status)
-        columns["status_text"][mine] = np.where(broken, "as traced: too small for the map's numbers", made.reason)
-        columns["shape"][mine] = np.where(broken, "", made.method)
-        columns["deviation_m"][mine] = np.where(broken, 0.0, made.deviation.round(3))
-        columns["iou_with_traced"][mine] = np.where(broken, 1.0, made.iou.round(4))
     if not len(table):
-        columns["status_text"], columns["shape"] = (pd.Series([], dtype="str") for _ in range(2))  # pyright: ignore[reportArgumentType]
+        columns["status_text"], columns["method"] = (pd.Series([], dtype="str") for _ in range(2))  # pyright: ignore[reportArgumentType]
     rest = table.drop(columns=table.geometry.name).assign(**columns)
-    return with_shapes(gpd.GeoDataFrame(rest, geometry=shapes, crs=table.crs), unit_m)
+    return with_shapes(gpd.GeoDataFrame(rest, geometry=back, crs=table.crs), unit_m)
 
 
 def check_method(how: Regularity) -> None:
@@ -190,6 +181,7 @@ def regularize_footprints(
         >>> regularize_footprints("raw.gpkg", "footprints.gpkg", method="auto")  # doctest: +SKIP
     """
     out = Path(out)
+    check_apart([out], [layer])
     check_layer(out)
     how = Regularity(method, tolerance_m, diagonal_penalty, densification_m, precision_m, min_radius_m, max_radius_m)
     check_method(how)
@@ -237,4 +229,4 @@ def _least_unit_m(pieces: Pieces, unit_m: float | None) -> float:
 def count_shapes(table: gpd.GeoDataFrame) -> tuple[int, dict[str, int]]:
     """How many footprints of a table are not regular, and how many have each shape."""
     kept = table["status"].to_numpy() != 0
-    return int(kept.sum()), dict(Counter(table["shape"].to_numpy()[~kept].tolist()).most_common())
+    return int(kept.sum()), dict(Counter(table["method"].to_numpy()[~kept].tolist()).most_common())

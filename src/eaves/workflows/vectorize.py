@@ -19,6 +19,7 @@ from eaves.exchange.vectors import check_layer, write_vectors
 from eaves.footprints import METHODS, Method, Separator, Traced, Tracer, footprint_table
 from eaves.progress import OnProgress, Progress, ignore
 from eaves.scene.grid import ground_gsd_m as measure_gsd_m
+from eaves.workflows.paths import check_apart
 from eaves.workflows.provenance import provenance
 
 Separate = Literal["auto", "none", "border", "distance", "score"]
@@ -243,6 +244,7 @@ def vectorize_scores(
         >>> vectorize_scores("scores.tif", "raw.gpkg", min_area_m2=10)  # doctest: +SKIP
     """
     out = Path(out)
+    check_apart([out], [scores])
     check_layer(out)
     source = open_scores(scores, scale=scale)
     builder = FootprintBuilder(
