@@ -304,7 +304,7 @@ def test_what_cannot_be_compared_is_refused(years, tmp_path):
         ((old, "new.tif"), {"model": "m.safetensors"}, SettingsError, "eaves extract"),
         (("old.tif", "new.tif"), {}, SettingsError, "add --model"),
         ((old, new), {"summary": tmp_path}, OutputError, "a file name"),
-        ((tmp_path / "none.gpkg", new), {"summary": tmp_path / "." / "c.gpkg"}, OutputError, "another --summary"),
+        ((tmp_path / "none.gpkg", new), {"summary": tmp_path / "." / "c.gpkg"}, OutputError, "c.gpkg twice"),
         ((old, new), {"max_shift_m": 1e9}, SettingsError, "a million tolerances"),
     ):
         with pytest.raises(error, match=f"(?s){words}"):

@@ -10,7 +10,7 @@ import geopandas as gpd
 import numpy as np
 from pydantic import ValidationError
 
-from eaves.errors import LabelError
+from eaves.errors import LabelError, OutputError
 from eaves.exchange.atomic import check_writable, whole_file
 from eaves.exchange.vectors import read_vectors
 from eaves.metrics import Calibration, calibrate, reliability
@@ -66,6 +66,8 @@ def calibrate_scores(
     """
     out = Path(out)
     figure = out.with_suffix(".png")
+    if out.suffix.lower() == figure.suffix:  # one file on systems that do not tell cases apart
+        raise OutputError("a file such as calibration.json", out.name, "change the suffix: the figure beside it has it")
     check_apart([out, figure], [prediction, reference, aoi])
     check_writable(out)
     found, wanted = read_vectors(prediction), read_vectors(reference)
