@@ -6,13 +6,11 @@ import logging
 import sqlite3
 import warnings
 from contextlib import closing
-from datetime import UTC, datetime
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
@@ -25,9 +23,6 @@ from eaves.exchange.rasters import write_raster
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
 from eaves.footprints import compare_footprints
-from eaves.models import Card, build, save_model
-from eaves.scene import Scaling
-from eaves.settings import ModelSettings, Recipe
 from eaves.workflows.change_ground import Plane, imaged_area
 
 UTM = "EPSG:32633"
@@ -342,7 +337,7 @@ GRID = GeoBox((192, 160), Affine(0.3, 0, AT[0], 0, -0.3, AT[1]), "EPSG:32633")
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
+def scenes(tmp_path_factory, untrained):
     """Soft blots, the same once more without its right third, and a network that knows nothing."""
     folder = tmp_path_factory.mktemp("scenes")
     noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(3, *GRID.shape)), (0, 3, 3))
@@ -351,17 +346,7 @@ def scenes(tmp_path_factory):
         part = image.copy()
         part[:, :, shown:] = 0
         write_raster(folder / f"{name}.tif", GRID, part, nodata=0)
-    recipe = Recipe(name="r", model=ModelSettings(arch="unet28", options={"widths": "small"}))
-    card = Card(
-        eaves_version="0.1.0",
-        created=datetime(2024, 5, 6, tzinfo=UTC),
-        recipe=recipe,
-        classes=("background", "building"),
-        scaling=Scaling.for_bytes(3),
-        gsd_m=0.3,
-    )
-    torch.manual_seed(0)
-    save_model(folder / "m.safetensors", build(recipe.model, 3, card.readout.channels), card)
+    untrained(folder / "m.safetensors")
     eaves.predict_scores(folder / "old.tif", folder / "m.safetensors", folder / "s.tif")
     levels = open_scores(folder / "s.tif").read()
     return folder, {"threshold": float(np.quantile(levels, 0.7)) / 254, "min_area_m2": 1.0, "min_change_m2": 1.0}

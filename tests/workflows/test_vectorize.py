@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
@@ -19,9 +17,6 @@ from eaves.exchange.rasters import ScoreWriter, write_raster
 from eaves.exchange.scoremap import open_scores
 from eaves.exchange.vectors import read_metadata, read_vectors, write_vectors
 from eaves.metrics import calibrate
-from eaves.models import Card, build, save_model
-from eaves.scene import Scaling
-from eaves.settings import ModelSettings, Recipe, TargetSettings
 from eaves.workflows.evaluate import evaluate_footprints
 from eaves.workflows.extract import extract_footprints
 from eaves.workflows.predict import predict_scores
@@ -174,27 +169,13 @@ def test_evaluate_parts_as_vectorize_does(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def scene_and_models(tmp_path_factory):
+def scene_and_models(tmp_path_factory, untrained):
     """Noise, and two networks that know nothing but what they were meant to draw."""
     folder = tmp_path_factory.mktemp("models")
     image = np.random.default_rng(1).integers(0, 256, (3, *GRID.shape), dtype=np.uint8)
     write_raster(folder / "scene.tif", GRID, image)
     for kind in ("classes", "border"):
-        recipe = Recipe(
-            name=kind,
-            model=ModelSettings(arch="unet28", options={"widths": "small"}),
-            target=TargetSettings(kind=kind),
-        )
-        card = Card(
-            eaves_version="0.1.0",
-            created=datetime(2024, 5, 6, tzinfo=UTC),
-            recipe=recipe,
-            classes=("background", "building"),
-            scaling=Scaling.for_bytes(3),
-            gsd_m=0.3,
-        )
-        torch.manual_seed(0)
-        save_model(folder / f"{kind}.safetensors", build(recipe.model, 3, card.readout.channels), card)
+        untrained(folder / f"{kind}.safetensors", kind)
     return folder
 
 
